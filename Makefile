@@ -1,0 +1,3 @@
+setup: .venv/.stamp
+.venv/.stamp: requirements.lock pyproject.toml scripts/setup
+	scripts/setup
