@@ -1,0 +1,166 @@
+"""The nouns: account, key, task (desired + observed + events). Frozen data, no I/O.
+
+Times named ``*_at`` are Unix milliseconds (int). Text times exist only in a family's spec, as the caller gave them.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the model's immutable records."""
+
+
+class Account(Struct):
+    """Who owns tasks and keys."""
+
+    id: int
+    name: str
+    #: Tencent's AppId of the account: decimal, unique.
+    app_id: int
+    #: Live pull tasks that may exist at once (``LimitTaskNum``).
+    task_limit: int
+
+
+class AccessKey(Struct):
+    """A key pair that signs API calls."""
+
+    secret_id: str
+    #: In clear only in memory; sealed in the store.
+    secret_key: str
+    account_id: int
+    enabled: bool = True
+
+
+class SdkApp(Struct):
+    """An application (SdkAppId) of an account, for rooms and whiteboards."""
+
+    sdk_app_id: int
+    secret_key: str
+    account_id: int
+
+
+class Desired(StrEnum):
+    """What the API last asked for."""
+
+    ENABLE = "enable"
+    PAUSE = "pause"
+    #: Invisible to every call; the row goes when no worker owns it.
+    DELETE = "delete"
+
+
+class State(StrEnum):
+    """Where a task is in its life; moved only by `penstock.tasks.lifecycle`."""
+
+    #: No worker runs it: not due yet, no capacity, or its worker has died.
+    WAITING = "waiting"
+    #: A worker owns it and connects; nothing has been delivered since the claim.
+    STARTING = "starting"
+    #: Within the last 3 s the sink's socket took bytes and media time advanced.
+    ACTIVE = "active"
+    #: A worker owns it and retries; nothing is delivered.
+    INACTIVE = "inactive"
+    PAUSED = "paused"
+    #: Its end time has passed; the row stays and counts.
+    ENDED = "ended"
+    DELETED = "deleted"
+
+
+class Task(Struct):
+    """One row: what is wanted, who runs it, what was last seen."""
+
+    #: The row's own number, unique over all accounts and families.
+    key: int
+    account_id: int
+    family: str
+    #: The TaskId that callers see, unique per account and family among undeleted rows.
+    id: str
+    #: The family's spec as JSON; sealed in the store, since URLs carry keys.
+    spec: bytes
+    desired: Desired
+    state: State
+    #: When `state` last changed.
+    state_at: int
+    #: Raised by each change of spec, desired, start_at or end_at.
+    revision: int
+    start_at: int
+    #: None: runs until deleted.
+    end_at: int | None
+    region: str
+    created_at: int
+    created_by: str
+    #: Moved by API calls only.
+    updated_at: int
+    updated_by: str
+    #: Incarnation of the worker that runs it.
+    owner: str | None
+    #: Raised by every claim; a worker's write carries it.
+    epoch: int
+    #: The last stored status; the live one travels by the run sockets.
+    observed: "Observed | None"
+
+
+class NodeStatus(Struct):
+    """What was measured of one source or sink."""
+
+    id: str
+    #: Secrets masked.
+    url: str
+    #: ``idle``, ``connecting``, ``connected`` (no media yet), ``flowing``, ``retrying``.
+    state: str
+    #: When `state` last changed.
+    since: int
+    #: Connections tried since the run began.
+    attempts: int = 0
+    #: Media bytes over all connections of this run.
+    bytes: int = 0
+    #: Over the last full second or more; bits per second.
+    bitrate: int = 0
+    #: Media time of this run, in ms: how far DTS has advanced.
+    media_ms: int = 0
+    video: int = 0
+    audio: int = 0
+    keyframes: int = 0
+    #: Messages dropped because a sink was too slow.
+    dropped: int = 0
+    #: When bytes last moved with media time; None: never.
+    progress_at: int | None = None
+    #: FFmpeg's names: ``h264``, ``hevc``, ``aac``; empty: not seen.
+    video_codec: str = ""
+    audio_codec: str = ""
+    error: str = ""
+
+
+class Observed(Struct):
+    """A task's status as its worker measured it."""
+
+    key: int
+    epoch: int
+    state: State
+    #: When this was measured.
+    at: int
+    #: When the worker began this run.
+    started_at: int
+    #: Since when `state` holds.
+    since: int
+    sources: tuple[NodeStatus, ...] = ()
+    sinks: tuple[NodeStatus, ...] = ()
+    #: Id of the source that is on air; empty: none.
+    on_air: str = ""
+    #: What is wrong, for ErrorInfo; empty when healthy.
+    error: str = ""
+
+
+class Event(Struct):
+    """One line of a task's history."""
+
+    id: int
+    task_key: int
+    at: int
+    #: A stable name, e.g. ``task.created``, ``source.lost``; see `penstock.tasks.lifecycle`.
+    name: str
+    #: A sentence for people; secrets masked.
+    text: str
+    #: Who or what caused it: an operator's name, ``worker``, ``parent``.
+    by: str

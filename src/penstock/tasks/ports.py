@@ -1,0 +1,150 @@
+"""What the core needs of the outside: a store, a bus, a clock. Declared here, implemented elsewhere."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from penstock.tasks.model import (
+    AccessKey,
+    Account,
+    Desired,
+    Event,
+    Observed,
+    SdkApp,
+    State,
+    Task,
+)
+
+T = TypeVar("T")
+
+
+class Tx(Protocol):
+    """The verbs of one transaction. Nothing is visible outside until it commits; an error undoes all."""
+
+    # accounts
+    def add_account(self, name: str, *, task_limit: int) -> Account:
+        """Raise `Conflict` if the name is taken."""
+        ...
+
+    def account(self, account_id: int) -> Account | None: ...
+    def account_named(self, name: str) -> Account | None: ...
+    def accounts(self) -> Sequence[Account]: ...
+    def add_key(self, key: AccessKey) -> None: ...
+    def key(self, secret_id: str) -> AccessKey | None: ...
+    def keys(self, account_id: int) -> Sequence[AccessKey]: ...
+    def add_sdk_app(self, app: SdkApp) -> None: ...
+    def sdk_apps(self, account_id: int) -> Sequence[SdkApp]: ...
+
+    # tasks, as the API sees them: rows whose desired is not DELETE
+    def next_task_number(self, family: str, first: int) -> int:
+        """The next number of a family's own sequence, starting at `first`; never given twice."""
+        ...
+
+    def insert_task(
+        self,
+        *,
+        account_id: int,
+        family: str,
+        id: str,
+        spec: bytes,
+        state: State,
+        start_at: int,
+        end_at: int | None,
+        region: str,
+        at: int,
+        by: str,
+    ) -> Task:
+        """Raise `InvalidTaskId` if the id is taken."""
+        ...
+
+    def task(self, account_id: int, family: str, id: str) -> Task | None: ...
+    def task_by_key(self, key: int) -> Task | None: ...
+    def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
+        """By update time, newest first (ties: newest row first). None means all."""
+        ...
+
+    def count_tasks(self, account_id: int, family: str) -> int: ...
+
+    def change_task(
+        self,
+        key: int,
+        *,
+        at: int,
+        by: str,
+        spec: bytes | None = None,
+        desired: Desired | None = None,
+        state: State | None = None,
+        start_at: int | None = None,
+        end_at: int | None = None,
+    ) -> Task:
+        """Change what is given, raise the revision, move updated_at. Raise `TaskNotFound`."""
+        ...
+
+    # tasks, as a worker sees them
+    def claimable_owners(self, now: int) -> Sequence[str]:
+        """Owners of rows that are due to run; the caller finds out which of them are dead."""
+        ...
+
+    def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
+        """Take up to `limit` due, enabled tasks that nobody owns or a dead owner holds; raise each epoch."""
+        ...
+
+    def owned(self, owner: str) -> Sequence[Task]:
+        """All rows of this owner, whatever is desired of them."""
+        ...
+
+    def set_state(self, key: int, *, owner: str, epoch: int, state: State, at: int) -> bool:
+        """Write the state where owner and epoch still hold; False: fenced, nothing written."""
+        ...
+
+    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int) -> bool:
+        """Give the task up where owner and epoch still hold. A row that is to be deleted goes for good."""
+        ...
+
+    def checkpoint(self, owner: str, observed: Iterable[Observed]) -> int:
+        """Store statuses where owner and epoch still hold, in one batch; returns how many were written."""
+        ...
+
+    def sweep(self, now: int, *, dead: Collection[str]) -> Sequence[Task]:
+        """Settle rows that no living worker owns: remove those to be deleted, mark ENDED those whose end
+        time has passed, WAITING those whose owner is dead. Returns the rows as they are after the change."""
+        ...
+
+    # history
+    def add_event(self, task_key: int, *, at: int, name: str, text: str, by: str) -> None: ...
+    def events(self, task_key: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        """Oldest first, ids greater than `after`."""
+        ...
+
+
+class Store(Protocol):
+    """Where accounts, tasks and events are kept."""
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on one consistent snapshot. Raise `StoreError` if the database cannot answer."""
+        ...
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in one transaction: durable when this returns."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Hints(Protocol):
+    """Tells workers that something changed in the store. A lost hint costs seconds, never truth."""
+
+    def tasks_changed(self) -> None: ...
+
+
+class LiveStatus(Protocol):
+    """The statuses that living workers report now."""
+
+    def observed(self, key: int) -> Observed | None: ...
+
+
+class Clock(Protocol):
+    """Wall-clock time."""
+
+    def __call__(self) -> int:
+        """Unix milliseconds."""
+        ...
