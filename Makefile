@@ -1,3 +1,48 @@
-setup: .venv/.stamp
+# Every verb makes what it needs first; the work is in scripts/. `make help` lists them.
+MAKEFLAGS += --no-print-directory
+ROOMS := src tests $(wildcard demo bench)
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo test check format lock bench soak clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: .venv/.stamp ## Make .venv with everything pinned in requirements.lock, and penstock in it
 .venv/.stamp: requirements.lock pyproject.toml scripts/setup
-	scripts/setup
+	@scripts/setup
+.venv-mainland/.stamp: .venv/.stamp requirements-mainland.lock
+	@scripts/setup mainland
+
+system: ## Install the real peers that tests need, with apt (as root)
+	@scripts/system
+
+demo: setup ## Start Penstock, relay a live test stream, break it twice, and watch it recover
+	@.venv/bin/python demo/relay.py $(ARGS)
+
+test: setup .venv-mainland/.stamp ## Run the tests; ARGS="-k name" chooses
+	@[ "$$(id -u)" != 0 ] || scripts/system || echo "make test: going on without them" >&2
+	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup ## Lint, check the format, and check the types
+	@.venv/bin/ruff check $(ROOMS)
+	@.venv/bin/ruff format --check $(ROOMS)
+	@.venv/bin/mypy $(ROOMS)
+
+format: setup ## Mend what ruff can mend by itself
+	@.venv/bin/ruff check --fix-only $(ROOMS)
+	@.venv/bin/ruff format $(ROOMS)
+
+lock: setup ## Make the locks again from pyproject.toml; ARGS=--upgrade for newer versions
+	@scripts/lock $(ARGS)
+
+bench: ## Measure against real peers
+	@echo "There is no benchmark yet."
+
+soak: ## Run for hours under faults
+	@echo "There is no soak run yet."
+
+clean: ## Remove the environments and caches
+	@rm -rf .venv .venv-mainland .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find src tests $(wildcard demo bench) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""What every test shares: no event loop lying about, and the closing word on missing parts."""
+
+import asyncio
+import re
+
+import pytest
+
+from tests.parts import MISSING
+
+
+def pytest_configure() -> None:
+    """Say that there is no event loop, or pytest-asyncio makes one to put back that nobody closes."""
+    asyncio.set_event_loop(None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the packages that skipped tests wait for; with xdist only their reports know."""
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    found = (re.search(rf"{MISSING}\S+ \(package ([^\s)]+)\)", reason) for reason in reasons)
+    packages = {match[1] for match in found if match}
+    if packages:
+        terminalreporter.section("missing parts")
+        terminalreporter.line(f"Tests were skipped for want of: {' '.join(sorted(packages))}")
+        terminalreporter.line("To run them too: sudo make system")
