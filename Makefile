@@ -10,6 +10,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: .venv/.stamp ## Make .venv with everything pinned in requirements.lock, and penstock in it
+	@:
 .venv/.stamp: requirements.lock pyproject.toml scripts/setup
 	@scripts/setup
 .venv-mainland/.stamp: .venv/.stamp requirements-mainland.lock
