@@ -1,0 +1,49 @@
+"""How a message is written for each kind of receiver: RTMP publish, RTMP play, FLV."""
+
+from collections.abc import Callable
+from functools import cache
+
+from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
+from penstock.media.rtmp.chunk import OUT_CHUNK_SIZE, message
+
+#: (message type, unwrapped timestamp in ms, payload) to bytes. Equal receivers share one framing, so that a
+#: message is written once for all of them.
+Framing = Callable[[int, int, bytes], bytes]
+
+_CHUNK_STREAMS = {DATA: 5, VIDEO: 6, AUDIO: 4}
+
+
+@cache
+def rtmp_publish(stream_id: int) -> Framing:
+    """Return the framing for a server that we publish to; metadata goes inside ``@setDataFrame``."""
+
+    def frame(type_: int, timestamp: int, payload: bytes) -> bytes:
+        if type_ == DATA:
+            payload = SET_DATA_FRAME + payload
+        return message(_CHUNK_STREAMS[type_], type_, stream_id, timestamp, payload, OUT_CHUNK_SIZE)
+
+    return frame
+
+
+def rtmp_play(type_: int, timestamp: int, payload: bytes) -> bytes:
+    """Write for a player on message stream 1, the only one that the hub creates."""
+    return message(_CHUNK_STREAMS[type_], type_, 1, timestamp, payload, OUT_CHUNK_SIZE)
+
+
+def flv(type_: int, timestamp: int, payload: bytes) -> bytes:
+    """Write one FLV tag with its trailing size (Adobe FLV 10.1, E.4)."""
+    timestamp &= 0xFFFFFFFF
+    return b"".join(
+        (
+            bytes((type_,)),
+            len(payload).to_bytes(3, "big"),
+            (timestamp & 0xFFFFFF).to_bytes(3, "big"),
+            bytes((timestamp >> 24, 0, 0, 0)),
+            payload,
+            (len(payload) + 11).to_bytes(4, "big"),
+        )
+    )
+
+
+#: What an FLV stream begins with: version 1, audio and video announced, no previous tag.
+FLV_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"

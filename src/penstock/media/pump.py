@@ -1,0 +1,267 @@
+"""The pump moves bytes: all sockets of a process, served once per tick.
+
+A connection comes here when its control phase is over. Each tick reads every readable socket, hands the messages
+to the connection's handlers, and then flushes the streams they went to, one send per receiver. Serving sockets per
+tick instead of per packet is what makes a relay cheap: the kernel's cost per call dominates.
+"""
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.errors import MediaError
+from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
+from penstock.media.rtmp import chunk
+from penstock.media.rtmp.chunk import ChunkReader, Message
+
+#: Bytes that may wait for one receiver before whole messages are dropped.
+QUEUE_LIMIT = 4 << 20
+_RECEIVE = 1 << 18
+#: Reads of one source per tick, at most: a burst is taken in, but nobody starves the others.
+_ROUNDS = 8
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_GONE = select.EPOLLHUP | select.EPOLLERR
+
+#: (message type, timestamp in ms modulo 2^32, payload)
+OnMessage = Callable[[int, int, bytes], None]
+
+
+class Flushable(Protocol):
+    """Something that collects during a tick and writes at its end."""
+
+    def flush(self) -> None: ...
+
+
+class Connection:
+    """One socket that the pump serves.
+
+    `on_media` takes audio, video and data, `on_command` AMF commands. Without a `reader` what the peer sends is thrown
+    away. `closed` is done when the socket is: with None after an orderly end, else with the reason.
+    """
+
+    def __init__(
+        self,
+        pump: "Pump",
+        sock: socket.socket,
+        reader: ChunkReader | None,
+        *,
+        on_media: OnMessage | None = None,
+        on_command: OnMessage | None = None,
+    ) -> None:
+        self._pump = pump
+        self.sock = sock
+        self.fd = sock.fileno()
+        self._reader = reader
+        self.on_media = on_media
+        self.on_command = on_command
+        self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        #: Bytes that the socket took, and gave.
+        self.sent = 0
+        self.received = 0
+        self._queue = bytearray()
+        self._window = 0
+        self._acknowledged = 0
+        self._finishing = False
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the socket."""
+        return len(self._queue)
+
+    def send(self, data: bytes) -> None:
+        """Write now what the socket takes, queue the rest. Never blocks, never raises; the caller bounds the queue."""
+        if self.closed.done() or self._finishing:
+            return
+        if self._queue:
+            self._queue += data
+            return
+        taken = self._write(data)
+        if taken < len(data) and not self.closed.done():
+            self._queue += memoryview(data)[taken:]
+            self._pump.watch(self, _IN | _OUT)
+
+    def _write(self, data: bytes | bytearray) -> int:
+        try:
+            taken = self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self.close(_reason(error))
+            return 0
+        self.sent += taken
+        return taken
+
+    def drain(self) -> None:
+        """Write what is queued; called when the socket is writable."""
+        taken = self._write(self._queue)
+        if taken:
+            del self._queue[:taken]
+        if not self._queue and not self.closed.done():
+            if self._finishing:
+                self.close(None)
+            else:
+                self._pump.watch(self, _IN)
+
+    def finish(self) -> None:
+        """Close once everything queued is written; nothing more is taken."""
+        self._finishing = True
+        if not self._queue:
+            self.close(None)
+
+    def close(self, reason: str | None) -> None:
+        """Close the socket; `closed` is done with `reason`."""
+        if self.closed.done():
+            return
+        self.closed.set_result(reason)
+        self._pump.remove(self)
+        self.sock.close()
+
+    def read(self, buffer: bytearray, view: memoryview) -> None:
+        """Take in what has arrived."""
+        for _ in range(_ROUNDS):
+            try:
+                size = self.sock.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self.close(_reason(error))
+                return
+            if not size:
+                self.close("closed by the peer")
+                return
+            self.received += size
+            if self._reader is not None and not self._take(self._reader, view[:size]):
+                return
+            if size < len(buffer):
+                return
+
+    def _take(self, reader: ChunkReader, data: memoryview) -> bool:
+        """Parse and dispatch; False when the connection is closed after that."""
+        try:
+            messages = reader.feed(data)
+            for message in messages:
+                self.dispatch(message)
+        except MediaError as error:
+            self.close(error.message)
+        if self._window and reader.received - self._acknowledged >= self._window // 2:
+            self._acknowledged = reader.received
+            self.send(chunk.control(chunk.ACKNOWLEDGEMENT, reader.received & 0xFFFFFFFF))
+        return not self.closed.done()
+
+    def dispatch(self, message: Message) -> None:
+        """Hand one message to its handler; protocol messages are answered here."""
+        type_, timestamp, payload = message
+        if type_ in (AUDIO, VIDEO):
+            if self.on_media is not None:
+                self.on_media(type_, timestamp, payload)
+        elif type_ in (DATA, chunk.DATA_AMF3):
+            self._data(timestamp, payload[1:] if type_ == chunk.DATA_AMF3 else payload)
+        elif type_ in (chunk.COMMAND, chunk.COMMAND_AMF3):
+            if self.on_command is not None:
+                self.on_command(type_, timestamp, payload[1:] if type_ == chunk.COMMAND_AMF3 else payload)
+        elif type_ == chunk.USER_CONTROL:
+            self._user_control(payload)
+        elif type_ == chunk.WINDOW_SIZE and len(payload) >= 4:
+            self._window = int.from_bytes(payload[:4], "big")
+
+    def _data(self, timestamp: int, payload: bytes) -> None:
+        if self.on_media is None:
+            return
+        payload = payload.removeprefix(SET_DATA_FRAME)
+        if payload.startswith(b"\x02") and not payload.startswith(b"\x02\x00\x11|RtmpSampleAccess"):
+            self.on_media(DATA, timestamp, payload)
+
+    def _user_control(self, payload: bytes) -> None:
+        event = int.from_bytes(payload[:2], "big")
+        if event == chunk.PING and len(payload) >= 6:
+            self.send(chunk.user_control(chunk.PONG, int.from_bytes(payload[2:6], "big")))
+        elif event == chunk.STREAM_EOF and self.on_command is not None and len(payload) >= 6:
+            self.on_command(chunk.USER_CONTROL, 0, payload)
+
+
+class Pump:
+    """Serves all connections of a process. `tick` is in seconds; nothing runs while there is no connection."""
+
+    def __init__(self, *, tick: float) -> None:
+        self.tick = tick
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._connections: dict[int, Connection] = {}
+        self._dirty: list[Flushable] = []
+        self._buffer = bytearray(_RECEIVE)
+        self._view = memoryview(self._buffer)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def add(
+        self,
+        sock: socket.socket,
+        reader: ChunkReader | None = None,
+        *,
+        on_media: OnMessage | None = None,
+        on_command: OnMessage | None = None,
+    ) -> Connection:
+        """Own a connected, non-blocking socket from now on."""
+        connection = Connection(self, sock, reader, on_media=on_media, on_command=on_command)
+        self._connections[connection.fd] = connection
+        self._epoll.register(connection.fd, _IN)
+        if self._timer is None:
+            self._due = self._loop.time() + self.tick
+            self._timer = self._loop.call_at(self._due, self._run)
+        return connection
+
+    def watch(self, connection: Connection, events: int) -> None:
+        """Choose which events of a connection's socket wake it."""
+        self._epoll.modify(connection.fd, events)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection; it closes its socket itself."""
+        if self._connections.pop(connection.fd, None) is not None:
+            self._epoll.unregister(connection.fd)
+
+    def dirty(self, stream: Flushable) -> None:
+        """Have a stream flushed at the end of this tick."""
+        self._dirty.append(stream)
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in list(self._connections.values()):
+            connection.close(None)
+        self._epoll.close()
+
+    def _run(self) -> None:
+        self._timer = None
+        try:
+            self.serve()
+        finally:
+            if self._connections:
+                self._due = max(self._due + self.tick, self._loop.time())
+                self._timer = self._loop.call_at(self._due, self._run)
+
+    def serve(self) -> None:
+        """Serve every socket that is ready, then flush the streams that took something in."""
+        for fd, events in self._epoll.poll(0):
+            connection = self._connections.get(fd)
+            if connection is None:
+                continue
+            if events & (_IN | _GONE):
+                connection.read(self._buffer, self._view)
+            if events & _OUT and not connection.closed.done():
+                connection.drain()
+        self.flush()
+
+    def flush(self) -> None:
+        """Flush the streams that took something in since the last flush."""
+        while self._dirty:
+            streams, self._dirty = self._dirty, []
+            for stream in streams:
+                stream.flush()
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

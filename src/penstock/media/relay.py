@@ -1,0 +1,166 @@
+"""One running plan: its sources feed a Timeline, the Timeline a Stream, the Stream its sinks."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+
+from penstock.media.packet import kind_of
+from penstock.media.plan import Plan, Sink, Source
+from penstock.media.pump import Connection, Pump
+from penstock.media.rtmp.transport import RtmpSink, RtmpSource
+from penstock.media.stream import Receiver, Stream
+from penstock.media.supervisor import NodeState, Supervisor
+from penstock.media.timeline import Timeline
+from penstock.net import Policy
+
+#: A source whose media time stands still for so long has stalled (seconds).
+STALL = 3.0
+#: A server that agreed to play has so long to send its first media (seconds).
+FIRST_MEDIA = 10.0
+
+OnEvent = Callable[[str, str], None]
+
+
+class Relay:
+    """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source.
+
+    `on_event(name, text)` takes what happens, for the task's history. `sample` is to be called a few times a second.
+    """
+
+    def __init__(
+        self, plan: Plan, *, policy: Policy, pump: Pump, hold: float, rng: random.Random, on_event: OnEvent
+    ) -> None:
+        self._policy = policy
+        self._pump = pump
+        self._hold = hold
+        self._rng = rng
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._stream = Stream(pump)
+        self._timeline = Timeline(self._stream.push, on_break=self._break)
+        self._plan = plan
+        #: When the source went, and where the output ended then.
+        self._lost_at: float | None = None
+        self._lost_end = 0.0
+        self._feeding: Supervisor | None = None
+        self.source = self._source(plan.sources[0])
+        self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
+        self._receivers: dict[str, Receiver] = {}
+
+    def apply(self, plan: Plan) -> list[Supervisor]:
+        """Make the running graph equal `plan`. Nodes that are equal are not touched. Returns those to be closed."""
+        old, self._plan = self._plan, plan
+        restart = plan.generation != old.generation
+        closing: list[Supervisor] = []
+        if restart or plan.sources[0] != old.sources[0]:
+            closing.append(self.source)
+            self.source = self._source(plan.sources[0])
+        wanted = {sink.id: sink for sink in plan.sinks}
+        had = {sink.id: sink for sink in old.sinks}
+        for sink_id in list(self.sinks):
+            if restart or wanted.get(sink_id) != had.get(sink_id):
+                closing.append(self.sinks.pop(sink_id))
+        for sink_id, sink in wanted.items():
+            if sink_id not in self.sinks:
+                self.sinks[sink_id] = self._sink(sink)
+                self.sinks[sink_id].want(self._feeding is not None or self._lost_at is not None)
+        return closing
+
+    async def close(self) -> None:
+        """End everything in order: sinks unpublish."""
+        await asyncio.gather(self.source.close(), *(sink.close() for sink in self.sinks.values()))
+
+    # -- building
+
+    def _source(self, node: Source) -> Supervisor:
+        leaf = RtmpSource(self._policy, self._pump, node.url)
+
+        async def run(supervisor: Supervisor) -> None:
+            try:
+                await leaf.run(partial(self._source_connected, supervisor), partial(self._take, supervisor))
+            finally:
+                self._source_gone(supervisor)
+
+        supervisor = Supervisor(node.id, "source", node.url, run, rng=self._rng, on_event=self._on_event)
+        supervisor.want(True)
+        return supervisor
+
+    def _sink(self, node: Sink) -> Supervisor:
+        leaf = RtmpSink(self._policy, self._pump, node.url)
+
+        async def run(supervisor: Supervisor) -> None:
+            try:
+                await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
+            finally:
+                self._receivers.pop(supervisor.id, None)
+
+        return Supervisor(node.id, "sink", node.url, run, rng=self._rng, on_event=self._on_event)
+
+    # -- media
+
+    def _source_connected(self, source: Supervisor, connection: Connection) -> None:
+        source.connected(connection)
+        self._feeding = source
+        self._timeline.switch()
+        for sink in self.sinks.values():
+            sink.want(True)
+
+    def _take(self, source: Supervisor, type_: int, timestamp: int, payload: bytes) -> None:
+        kind = kind_of(type_, payload)
+        if source.meter.count(type_, timestamp, payload, kind):
+            source.progressed()
+        if source is self._feeding:
+            self._timeline.push(type_, timestamp, payload, kind)
+            if self._lost_at is not None and self._timeline.on_air:
+                self._lost_at = None
+
+    def _source_gone(self, source: Supervisor) -> None:
+        if source is self._feeding:
+            self._feeding = None
+            if self._lost_at is None:
+                self._lost_at = self._loop.time()
+                self._lost_end = self._timeline.end or 0.0
+
+    def _sink_connected(self, sink: Supervisor, connection: Connection, receiver: Receiver) -> None:
+        sink.connected(connection)
+        self._receivers[sink.id] = receiver
+
+    def _break(self, reason: str) -> None:
+        """The next header cannot follow on the same connection: have every sink connect anew."""
+        self._pump.flush()
+        self._on_event("sink.reconnect", f"the destination is connected anew: {reason}")
+        for sink in self.sinks.values():
+            sink.reconnect()
+
+    # -- a few times a second
+
+    def sample(self) -> None:
+        """Measure rates and progress, find stalls, keep the sinks alive while there is no source."""
+        now = self._loop.time()
+        self._sample_source()
+        for sink in self.sinks.values():
+            self._sample_sink(sink)
+        if self._lost_at is None:
+            return
+        if now - self._lost_at > self._hold:
+            self._lost_at = None
+            for sink in self.sinks.values():
+                sink.want(False)
+        elif not self._timeline.on_air or self._feeding is None:
+            self._timeline.hold(self._lost_end + (now - self._lost_at) * 1000)
+
+    def _sample_source(self) -> None:
+        source = self.source
+        source.measure()
+        if source.state is NodeState.FLOWING and source.silent_for > STALL:
+            source.fail(f"no media for {STALL:g} s")
+        elif source.state is NodeState.CONNECTED and source.silent_for > FIRST_MEDIA:
+            source.fail(f"connected, but no media within {FIRST_MEDIA:g} s")
+
+    def _sample_sink(self, sink: Supervisor) -> None:
+        moved = sink.measure()
+        sink.meter.codecs = self.source.meter.codecs
+        receiver = self._receivers.get(sink.id)
+        if receiver is not None and receiver.joined and moved and sink.meter.advance(receiver.timestamp):
+            sink.progressed()

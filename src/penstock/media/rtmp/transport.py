@@ -1,0 +1,114 @@
+"""RTMP as a source and as a sink: connect, work, raise. No retry, no state."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from penstock.errors import MediaError, SinkError, SourceError
+from penstock.media.framing import rtmp_publish
+from penstock.media.meter import Meter
+from penstock.media.pump import Connection, OnMessage, Pump
+from penstock.media.rtmp import amf, chunk
+from penstock.media.rtmp.client import ClientSession, refusal
+from penstock.media.rtmp.session import Session, command, split_url
+from penstock.media.stream import Receiver, Stream
+from penstock.net import Policy
+
+#: What a server says when the publisher has left.
+_END_CODES = ("NetStream.Play.UnpublishNotify", "NetStream.Play.Stop", "NetStream.Play.Complete")
+
+
+class RtmpSource:
+    """Plays one stream."""
+
+    def __init__(self, policy: Policy, pump: Pump, url: str) -> None:
+        self._policy = policy
+        self._pump = pump
+        self._url = url
+
+    async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
+        """Play until it ends; always raises `SourceError` (or `AddressRefused`)."""
+        try:
+            session = await ClientSession.play(self._policy, self._url)
+        except MediaError as error:
+            raise SourceError(_without_key(error.message, self._url)) from error
+        connection = self._pump.add(session.sock, session.reader, on_media=on_media)
+        connection.on_command = lambda type_, _, payload: _end(connection, type_, payload)
+        connected(connection)
+        try:
+            _dispatch_backlog(session, connection)
+            reason = await connection.closed
+        finally:
+            connection.close(None)
+        raise SourceError(reason or "ended")
+
+
+class RtmpSink:
+    """Publishes one stream."""
+
+    def __init__(self, policy: Policy, pump: Pump, url: str) -> None:
+        self._policy = policy
+        self._pump = pump
+        self._url = url
+
+    async def run(self, connected: Callable[[Connection, Receiver], None], stream: Stream, meter: Meter) -> None:
+        """Publish `stream` until it fails; always raises `SinkError` (or `AddressRefused`). Cancelled, it unpublishes."""
+        try:
+            session = await ClientSession.publish(self._policy, self._url)
+        except MediaError as error:
+            raise SinkError(_without_key(error.message, self._url)) from error
+        connection = self._pump.add(session.sock, session.reader)
+        connection.on_command = lambda type_, _, payload: _refused(connection, type_, payload)
+        receiver = stream.add(connection, rtmp_publish(session.stream_id), meter)
+        connected(connection, receiver)
+        try:
+            _dispatch_backlog(session, connection)
+            reason = await connection.closed
+        finally:
+            stream.remove(receiver)
+            if not connection.closed.done():
+                name = split_url(self._url)[2]
+                connection.send(command("FCUnpublish", 6, None, name))
+                connection.send(command("deleteStream", 7, None, session.stream_id))
+                connection.finish()
+        raise SinkError(_without_key(reason or "ended", self._url))
+
+
+def _dispatch_backlog(session: Session, connection: Connection) -> None:
+    while session.backlog and not connection.closed.done():
+        connection.dispatch(session.backlog.popleft())
+
+
+def _end(connection: Connection, type_: int, payload: bytes) -> None:
+    """Close when the server says that the stream is over."""
+    if type_ == chunk.USER_CONTROL:
+        connection.close("the publisher has left")
+        return
+    answer = amf.decode(payload)
+    words = refusal(answer)
+    if any(code in words for code in _END_CODES):
+        connection.close("the publisher has left")
+    elif answer[:1] == ["close"] or "error" in answer or _is_error(answer):
+        connection.close(words)
+
+
+def _refused(connection: Connection, type_: int, payload: bytes) -> None:
+    """Close when the server takes its consent back."""
+    if type_ == chunk.USER_CONTROL:
+        return
+    answer = amf.decode(payload)
+    if answer[:1] == ["close"] or _is_error(answer):
+        connection.close(refusal(answer))
+
+
+def _is_error(answer: list[amf.Value]) -> bool:
+    return any(isinstance(value, dict) and value.get("level") == "error" for value in answer)
+
+
+def _without_key(text: str, url: str) -> str:
+    """Servers quote the stream name, which is a secret, in their refusals."""
+    _, app, name = split_url(url)
+    query = urlsplit(url).query
+    for secret in (name, name.partition("?")[0], query):
+        if len(secret) > 2 and secret != app:
+            text = text.replace(secret, "***")
+    return text

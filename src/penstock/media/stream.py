@@ -1,0 +1,147 @@
+"""One live stream and its receivers: what comes in is written once per framing and sent to each."""
+
+from collections import deque
+
+from penstock.media.framing import Framing
+from penstock.media.meter import Meter
+from penstock.media.packet import AUDIO, DATA, VIDEO, Kind
+from penstock.media.pump import QUEUE_LIMIT, Connection, Pump
+
+#: The newest GOP is kept for receivers that join, up to this span (ms) and size (bytes).
+GOP_SPAN = 10_000
+GOP_BYTES = 16 << 20
+
+#: (message type, timestamp in ms, payload, what it is)
+Entry = tuple[int, int, bytes, Kind]
+
+
+class Receiver:
+    """One connection that takes a stream.
+
+    It joins at a keyframe; when it is too slow it loses whole messages up to the next one. `meter` counts what it gets.
+    """
+
+    def __init__(self, connection: Connection, framing: Framing, meter: Meter) -> None:
+        self.connection = connection
+        self.framing = framing
+        self.meter = meter
+        self.joined = False
+        #: Whether it has ever joined; only then a message that it does not get is a loss.
+        self.began = False
+        #: Timestamp of the newest message written to it, modulo 2^32 ms.
+        self.timestamp = 0
+
+    @property
+    def clogged(self) -> bool:
+        """Whether more waits for its socket than the queue may hold; half of that is needed to join again."""
+        return self.connection.queued > (QUEUE_LIMIT if self.joined else QUEUE_LIMIT // 2)
+
+    def write(self, block: bytes, entries: list[Entry]) -> None:
+        """Send messages, already framed, and count them."""
+        self.connection.send(block)
+        meter = self.meter
+        for type_, timestamp, _, kind in entries:
+            if kind is Kind.SOUND:
+                meter.audio += 1
+            elif type_ == VIDEO and kind is not Kind.HEADER:
+                meter.video += 1
+                meter.keyframes += kind is Kind.KEYFRAME
+            self.timestamp = timestamp & 0xFFFFFFFF
+
+
+class Stream:
+    """A live stream: the headers in force, the newest GOP if wanted, and the receivers."""
+
+    def __init__(self, pump: Pump, *, keep_gop: bool = False) -> None:
+        self._pump = pump
+        self._keep_gop = keep_gop
+        self._gop: deque[Entry] = deque()
+        self._gop_bytes = 0
+        self._pending: list[Entry] = []
+        self.metadata: bytes | None = None
+        self.headers: dict[int, bytes] = {}
+        self.receivers: list[Receiver] = []
+        self._has_pictures = False
+
+    def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        """Take one message in; it goes out when the tick ends."""
+        if kind is Kind.HEADER:
+            self.headers[type_] = payload
+        elif kind is Kind.METADATA:
+            self.metadata = payload
+        elif kind is Kind.KEYFRAME:
+            self._has_pictures = True
+        if not self._pending:
+            self._pump.dirty(self)
+        entry = (type_, timestamp, payload, kind)
+        self._pending.append(entry)
+        if self._keep_gop:
+            self._remember(entry)
+
+    def add(self, connection: Connection, framing: Framing, meter: Meter) -> Receiver:
+        """Let a connection take the stream: from its newest keyframe, if that is kept, else from the next."""
+        receiver = Receiver(connection, framing, meter)
+        self.flush()
+        if self._gop and self._gop[0][3] in (Kind.KEYFRAME, Kind.SOUND):
+            self._join(receiver, list(self._gop))
+        self.receivers.append(receiver)
+        return receiver
+
+    def remove(self, receiver: Receiver) -> None:
+        """Let it take no more; its connection stays as it is."""
+        if receiver in self.receivers:
+            self.receivers.remove(receiver)
+
+    def flush(self) -> None:
+        """Send what came in to every receiver: one write each."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        blocks: dict[Framing, bytes] = {}
+        for receiver in self.receivers:
+            if receiver.clogged:
+                receiver.joined = False
+            if not receiver.joined:
+                self._try_to_join(receiver, pending)
+                continue
+            framing = receiver.framing
+            block = blocks.get(framing)
+            if block is None:
+                block = blocks[framing] = b"".join([framing(t, ts, p) for t, ts, p, _ in pending])
+            receiver.write(block, pending)
+
+    def _try_to_join(self, receiver: Receiver, pending: list[Entry]) -> None:
+        at = len(pending) if receiver.clogged else self._joint(pending)
+        if receiver.began:
+            receiver.meter.dropped += at
+        if at < len(pending):
+            self._join(receiver, pending[at:])
+
+    def _joint(self, entries: list[Entry]) -> int:
+        """Index of the first message that a receiver can begin with; past the end if there is none."""
+        wanted = Kind.KEYFRAME if self._has_pictures or VIDEO in self.headers else Kind.SOUND
+        return next((i for i, entry in enumerate(entries) if entry[3] is wanted), len(entries))
+
+    def _join(self, receiver: Receiver, entries: list[Entry]) -> None:
+        framing, first = receiver.framing, entries[0][1]
+        headers = [(type_, self.headers[type_]) for type_ in (VIDEO, AUDIO) if type_ in self.headers]
+        if self.metadata is not None:
+            headers.insert(0, (DATA, self.metadata))
+        pieces = [framing(type_, first, payload) for type_, payload in headers]
+        pieces += [framing(t, ts, p) for t, ts, p, _ in entries]
+        receiver.write(b"".join(pieces), entries)
+        receiver.joined = receiver.began = True
+
+    def _remember(self, entry: Entry) -> None:
+        _, timestamp, payload, kind = entry
+        starts = kind is Kind.KEYFRAME or (kind is Kind.SOUND and VIDEO not in self.headers and not self._has_pictures)
+        if starts or kind is Kind.HEADER:
+            self._gop.clear()
+            self._gop_bytes = 0
+        if kind is Kind.HEADER or (not starts and not self._gop):
+            return
+        self._gop.append(entry)
+        self._gop_bytes += len(payload)
+        if self._gop_bytes > GOP_BYTES or timestamp - self._gop[0][1] > GOP_SPAN:
+            self._gop.clear()
+            self._gop_bytes = 0

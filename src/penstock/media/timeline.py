@@ -1,0 +1,357 @@
+"""Timestamps of one output whose sources come, go and jump: the Timeline.
+
+All times are milliseconds on the output's own clock, unwrapped (an int that only grows; the writer takes it
+modulo 2^32). The rules, measured on real receivers:
+
+* One offset serves both kinds, so a source's own A/V relation is kept. It is fixed at the source's first
+  keyframe K: K's PTS lands where the last picture ended; if the old sound runs more than 1 s past that, where
+  the sound ended. A stream without pictures is fixed on its first sound.
+* DTS rises strictly per kind. A frame that would not is sent 1 ms after its predecessor and its composition
+  time grows by as much, so that its PTS stays ("squeeze").
+* Sound older than K, or overlapping sound already sent, is dropped; a hole is filled with silent AAC frames.
+* Both tracks are there from the first packet: a source without sound gets a silent AAC track.
+* Codec headers and metadata are sent when they differ from those last sent.
+* A clock that steps by less than -1 s or more than +2 s inside a source continues where its output ended; the
+  other kind joins it if the same correction fits.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.media.packet import (
+    AUDIO,
+    DATA,
+    DEFAULT_AUDIO_HEADER,
+    SILENT_AAC,
+    VIDEO,
+    Kind,
+    aac_config,
+    codec_name,
+    composition_time,
+    with_composition_time,
+)
+
+#: A step of one source's clock outside these bounds is a jump.
+MAX_STEP_BACK = 1000
+MAX_STEP_FORWARD = 2000
+#: A hole in the sound up to this length is filled with silence; a longer one means that the clock moved.
+MAX_FILL = 10_000
+#: How far the sound may lag behind the picture before silence takes its place, if the source announced sound.
+SOUND_PATIENCE = 1000
+#: Sound that arrives before the first keyframe is kept, up to this many messages.
+MAX_EARLY = 200
+#: How long the first keyframe of a new output may wait for the source's audio header.
+HEADER_PATIENCE = 500
+_TYPICAL_FRAME = 40.0
+_WRAP = 1 << 32
+
+
+class Emit(Protocol):
+    """Takes the output: message type, timestamp, payload, what it is."""
+
+    def __call__(self, type_: int, timestamp: int, payload: bytes, kind: Kind, /) -> None: ...
+
+
+class _Input:
+    """One kind (sound or picture) of the source on air."""
+
+    __slots__ = ("adjustment", "last")
+
+    def __init__(self) -> None:
+        #: Unwrapped time of its newest message; None before the first.
+        self.last: int | None = None
+        #: Added to the common offset since this clock jumped.
+        self.adjustment = 0
+
+
+class Timeline:
+    """Splices the messages of one source after another into one continuous stream.
+
+    `emit` receives the output. `on_break` is called with a reason when the next header cannot follow on this
+    connection (another codec, another AAC configuration), before it is emitted: receivers must connect anew.
+    """
+
+    def __init__(self, emit: Emit, *, on_break: Callable[[str], None] = lambda _: None) -> None:
+        self._emit = emit
+        self._on_break = on_break
+        # The output.
+        self._video_dts: int | None = None
+        self._video_end: float | None = None
+        self._audio_dts: int | None = None
+        self._audio_end: float | None = None
+        self._frame = _TYPICAL_FRAME
+        self._sound = 1024_000 / 48_000
+        self._sent: dict[int, bytes] = {}
+        self._sent_metadata: bytes | None = None
+        self.squeezed = 0
+        self.silent = 0
+        self.dropped = 0
+        self.jumps = 0
+        self.switch()
+
+    def switch(self) -> None:
+        """Begin a new source: what comes next is spliced to what was sent."""
+        self._headers: dict[int, bytes] = {}
+        self._metadata: bytes | None = None
+        self._offset: int | None = None
+        self._key_pts: int | None = None
+        self._early: list[tuple[int, int, bytes, Kind]] = []
+        self._inputs = {VIDEO: _Input(), AUDIO: _Input()}
+        self._newest: int | None = None
+        self._frame_before: int | None = None
+        self._jumped_first: int | None = None
+        self._has_own_sound = False
+
+    @property
+    def end(self) -> float | None:
+        """Where the output ends now, in ms; None before the first message."""
+        ends = [end for end in (self._video_end, self._audio_end) if end is not None]
+        return max(ends) if ends else None
+
+    @property
+    def on_air(self) -> bool:
+        """Whether the current source has begun to flow out."""
+        return self._offset is not None
+
+    def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        """Take one message of the source on air; `timestamp` is modulo 2^32."""
+        if kind is Kind.HEADER:
+            self._headers[type_] = payload
+            return
+        if kind is Kind.METADATA:
+            self._metadata = payload
+            return
+        if kind is Kind.NOTHING:
+            return
+        if kind is Kind.SCRIPT:
+            if self._offset is not None and (end := self.end) is not None:
+                self._emit(DATA, int(end), payload, kind)
+            return
+        time = self._unwrap(type_, timestamp)
+        if self._offset is not None:
+            self._send(type_, time, payload, kind)
+        elif self._may_begin(type_, time, kind):
+            self._begin(type_, time, payload, kind)
+        else:
+            self._keep(type_, time, payload, kind)
+
+    def hold(self, until: float) -> None:
+        """Fill the sound with silence up to `until` (ms of output), while no source is on air."""
+        if self._audio_end is not None:
+            self._fill(until)
+
+    # -- input clocks
+
+    def _unwrap(self, type_: int, timestamp: int) -> int:
+        """Extend a 32-bit timestamp by serial arithmetic; find and heal jumps."""
+        clock = self._inputs[type_]
+        near = clock.last if clock.last is not None else self._newest
+        time = timestamp
+        if near is not None:
+            step = (timestamp - near) % _WRAP
+            time = near + (step - _WRAP if step & 0x80000000 else step)
+        if clock.last is not None and not -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD:
+            self._jump(type_, time)
+            self._newest = clock.last = time
+        else:
+            clock.last = time if clock.last is None else max(clock.last, time)
+            self._newest = time if self._newest is None else max(self._newest, time)
+        return time
+
+    def _jump(self, type_: int, time: int) -> None:
+        self.jumps += 1
+        clock, other_type = self._inputs[type_], AUDIO if type_ == VIDEO else VIDEO
+        if type_ == VIDEO:
+            self._frame_before = None
+        end = self._video_end if type_ == VIDEO else self._audio_end
+        if self._offset is None or end is None:
+            return
+        other = self._inputs[other_type]
+        if self._jumped_first == other_type and abs(time + self._offset + other.adjustment - end) < 1000:
+            clock.adjustment = other.adjustment
+            self._jumped_first = None
+        else:
+            clock.adjustment = round(end) - time - self._offset
+            self._jumped_first = type_
+        self._key_pts = None
+
+    # -- the splice
+
+    def _may_begin(self, type_: int, time: int, kind: Kind) -> bool:
+        if kind is Kind.KEYFRAME:
+            first_output = not self._sent
+            return not first_output or AUDIO in self._headers or not self._sound_expected(time)
+        return kind is Kind.SOUND and not self._picture_expected()
+
+    def _sound_expected(self, time: int) -> bool:
+        """Whether a new output should wait for the source's sound before it begins."""
+        told = self._metadata
+        if told is not None and b"videocodecid" in told and b"audiocodecid" not in told:
+            return False
+        first = next((t for type_, t, _, kind in self._early if kind is Kind.KEYFRAME), time)
+        return time - first < HEADER_PATIENCE
+
+    def _picture_expected(self) -> bool:
+        if VIDEO in self._headers or self._inputs[VIDEO].last is not None:
+            return True
+        if self._metadata is not None and b"audiocodecid" in self._metadata:
+            return b"videocodecid" in self._metadata or b"width" in self._metadata
+        return len(self._early) < MAX_EARLY
+
+    def _keep(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
+        """Hold what comes before the source may begin: sound, and pictures since a keyframe that waits."""
+        waiting = any(kind is Kind.KEYFRAME for _, _, _, kind in self._early)
+        if kind is Kind.FRAME and not waiting:
+            self.dropped += 1
+            return
+        self._early.append((type_, time, payload, kind))
+        if waiting and type_ == VIDEO and (AUDIO in self._headers or not self._sound_expected(time)):
+            self._begin_early()
+        elif len(self._early) > MAX_EARLY:
+            if waiting:
+                self._begin_early()
+            else:
+                del self._early[0]
+                self.dropped += 1
+
+    def _begin_early(self) -> None:
+        """Begin with the keyframe that was kept waiting, then what came with it."""
+        early, self._early = self._early, []
+        at = next(i for i, (_, _, _, kind) in enumerate(early) if kind is Kind.KEYFRAME)
+        type_, time, payload, kind = early.pop(at)
+        self._early = early[:at]
+        self._begin(type_, time, payload, kind)
+        for message in early[at:]:
+            self._send(*message)
+
+    def _begin(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
+        """Fix the offset on this message and send it, then the sound that was kept."""
+        pts = time + (composition_time(payload) if type_ == VIDEO else 0)
+        self._key_pts = pts
+        self._has_own_sound = AUDIO in self._headers
+        if self._video_end is None and self._audio_end is None:
+            self._offset = -min(time, pts)
+        elif type_ == VIDEO:
+            end = self._video_end if self._video_end is not None else self._audio_end
+            if self._audio_end is not None and (end is None or self._audio_end > end + 1000):
+                end = self._audio_end
+            assert end is not None
+            self._offset = round(end) - pts
+            if self._video_dts is not None:
+                self._offset = max(self._offset, self._video_dts + 1 - pts)
+        else:
+            self._offset = round(self.end or 0) - pts
+        early, self._early = self._early, []
+        self._send(type_, time, payload, kind)
+        for message in early:
+            self._send(*message)
+
+    def _send(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
+        if type_ == VIDEO:
+            self._send_video(time, payload, kind)
+        else:
+            self._send_audio(time, payload)
+
+    def _send_video(self, time: int, payload: bytes, kind: Kind) -> None:
+        assert self._offset is not None
+        if self._frame_before is not None and 0 < time - self._frame_before < 500:
+            self._frame = self._frame * 0.8 + (time - self._frame_before) * 0.2
+        self._frame_before = time
+        dts = time + self._offset + self._inputs[VIDEO].adjustment
+        pts = dts + composition_time(payload)
+        if self._video_dts is not None and dts <= self._video_dts:
+            dts = self._video_dts + 1
+            payload = with_composition_time(payload, max(0, pts - dts))
+            self.squeezed += 1
+        elif dts < 0:
+            dts = 0
+        self._headers_of(VIDEO, dts)
+        self._keep_sound_going(dts)
+        self._emit(VIDEO, dts, payload, kind)
+        self._video_dts = dts
+        self._video_end = max(self._video_end or 0.0, pts + self._frame)
+
+    def _keep_sound_going(self, dts: int) -> None:
+        """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
+        if self._audio_end is None:
+            self._headers.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
+            self._headers_of(AUDIO, dts)
+            if self._silent_frame() is None:
+                return
+            self._audio_end = float(dts)
+        self._fill(dts - SOUND_PATIENCE if self._has_own_sound else dts)
+
+    def _send_audio(self, time: int, payload: bytes) -> None:
+        assert self._offset is not None
+        if self._key_pts is not None and time < self._key_pts - self._sound / 2:
+            self.dropped += 1
+            return
+        due = time + self._offset + self._inputs[AUDIO].adjustment
+        if self._audio_end is not None:
+            if due < self._audio_end - self._sound / 2:
+                self.dropped += 1
+                return
+            if self._sound * 1.5 < due - self._audio_end < MAX_FILL:
+                self._fill(due)
+        dts = due if self._audio_dts is None or due > self._audio_dts else self._audio_dts + 1
+        self._has_own_sound = True
+        self._headers_of(AUDIO, dts)
+        self._emit(AUDIO, dts, payload, Kind.SOUND)
+        self._audio_dts = dts
+        self._audio_end = due + self._sound
+
+    def _silent_frame(self) -> bytes | None:
+        header = self._sent.get(AUDIO)
+        config = aac_config(header) if header is not None else None
+        if header is None or config is None:
+            return None
+        frame = SILENT_AAC.get(config[1])
+        return None if frame is None else header[:1] + b"\x01" + frame
+
+    def _fill(self, until: float) -> None:
+        assert self._audio_end is not None
+        if self._audio_end + self._sound / 2 > until or (frame := self._silent_frame()) is None:
+            return
+        while self._audio_end + self._sound / 2 <= until:
+            dts = round(self._audio_end)
+            if self._audio_dts is not None and dts <= self._audio_dts:
+                dts = self._audio_dts + 1
+            self._emit(AUDIO, dts, frame, Kind.SOUND)
+            self._audio_dts = dts
+            self._audio_end += self._sound
+            self.silent += 1
+
+    def _headers_of(self, type_: int, dts: int) -> None:
+        """Send the kind's header, and metadata before it, if they differ from those last sent."""
+        header = self._headers.get(type_)
+        sent = self._sent.get(type_)
+        if header is None or header == sent:
+            return
+        if sent is not None and (reason := incompatibility(type_, sent, header)):
+            self._on_break(reason)
+        if self._metadata is not None and self._metadata != self._sent_metadata:
+            self._emit(DATA, dts, self._metadata, Kind.METADATA)
+            self._sent_metadata = self._metadata
+        self._emit(type_, dts, header, Kind.HEADER)
+        self._sent[type_] = header
+        if type_ == AUDIO and (config := aac_config(header)) is not None:
+            self._sound = 1024_000 / config[0]
+
+
+def incompatibility(type_: int, before: bytes, after: bytes) -> str:
+    """Say why a receiver of header `before` cannot take `after` on the same connection; empty if it can.
+
+    Size, profile and B-frames may change under H.264 and HEVC; sample rate and channels of AAC may not:
+    MediaMTX plays them at the wrong pitch or not at all.
+    """
+    old, new = codec_name(type_, before), codec_name(type_, after)
+    if old != new:
+        return f"the codec changes from {old or 'unknown'} to {new or 'unknown'}"
+    if type_ == AUDIO and old == "aac" and aac_config(before) != aac_config(after):
+        return f"the AAC configuration changes from {_describe(before)} to {_describe(after)}"
+    return ""
+
+
+def _describe(header: bytes) -> str:
+    config = aac_config(header)
+    return "unknown" if config is None else f"{config[0]} Hz {config[1]} ch"

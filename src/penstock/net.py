@@ -1,0 +1,128 @@
+"""The network policy: the only door to an address that a caller named.
+
+A host is resolved, every address is checked, and the connection goes to the checked address, so that a name which
+resolves differently a moment later gains nothing.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
+
+from penstock.errors import AddressRefused, MediaError
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "rtsp": 554}
+#: Seconds without an acknowledgement after which the kernel gives a connection up (a half-open peer).
+_USER_TIMEOUT = 10
+
+
+class Unreachable(MediaError):
+    """The address cannot be reached."""
+
+
+class Policy:
+    """Which addresses a caller's URLs may reach: public ones, `allow`, and this server's own hub.
+
+    `hub_names` are the names under which callers mean the hub; `hub` is where it listens.
+    """
+
+    def __init__(
+        self,
+        allow: Sequence[IPNetwork] = (),
+        *,
+        hub_names: Collection[str] = (),
+        hub: tuple[str, int] | None = None,
+    ) -> None:
+        self._allow = tuple(allow)
+        self._hub_names = frozenset(name.lower() for name in hub_names)
+        self._hub = hub
+
+    def refusal(self, address: IPAddress) -> str:
+        """Say why an address may not be reached; empty if it may."""
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if any(address in network for network in self._allow if network.version == address.version):
+            return ""
+        if address.is_global and not address.is_multicast:
+            return ""
+        return f"address {address} is not public; the setting network.allow can permit it"
+
+    async def check(self, host: str, port: int | None) -> None:
+        """Raise `AddressRefused` if the host is or resolves to a refused address. An unknown name passes: it may
+        resolve when it is needed."""
+        try:
+            await self.resolve(host, port)
+        except Unreachable:
+            return
+
+    async def resolve(self, host: str, port: int | None, scheme: str = "rtmp") -> list[tuple[str, int]]:
+        """Return the checked (address, port) pairs of a host, in the resolver's order.
+
+        Raise `AddressRefused` if any of its addresses is refused, `Unreachable` if it has none.
+        """
+        if self._hub is not None and self._means_hub(host, port):
+            return [self._hub]
+        number = port if port is not None else _DEFAULT_PORTS.get(scheme, 0)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, number, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"cannot resolve {host}") from error
+        for _, _, _, _, address in found:
+            if reason := self.refusal(ipaddress.ip_address(str(address[0]).split("%")[0])):
+                raise AddressRefused(reason)
+        return [(str(address[0]), number) for _, _, _, _, address in found]
+
+    def _means_hub(self, host: str, port: int | None) -> bool:
+        assert self._hub is not None
+        if port == self._hub[1] and host in (self._hub[0], "127.0.0.1", "localhost", "::1"):
+            return True
+        return host.lower() in self._hub_names and port in (None, self._hub[1])
+
+    async def connect(self, url: str, *, patience: float = 10) -> socket.socket:
+        """Return a non-blocking TCP socket connected to the URL's host, at a checked address.
+
+        Raise `AddressRefused` or `Unreachable`; `patience` in seconds bounds all addresses together.
+        """
+        parts = urlsplit(url)
+        try:
+            async with asyncio.timeout(patience):
+                addresses = await self.resolve(parts.hostname or "", parts.port, parts.scheme)
+                return await _connect(addresses)
+        except TimeoutError:
+            raise Unreachable(f"no connection within {patience:g} s") from None
+
+
+async def _connect(addresses: Sequence[tuple[str, int]]) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    reason = "no address"
+    for address, port in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            prepare(sock)
+            await loop.sock_connect(sock, (address, port))
+        except OSError as error:
+            sock.close()
+            reason = (error.strerror or str(error)).lower()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise Unreachable(reason)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set the options that every media socket has: no Nagle delay, half-open peers found within 10 s."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT * 1000)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _USER_TIMEOUT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
