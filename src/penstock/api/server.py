@@ -1,0 +1,201 @@
+"""The one HTTP port: the vendors' APIs at ``/``, health, and what else answers over HTTP.
+
+An ASGI application that gets all it needs handed in, and the server that carries it on a bound socket.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from penstock.api.tencent import calls
+from penstock.api.tencent.calls import BodyLost, BodyTooLarge
+from penstock.api.tencent.signature import Head
+from penstock.api.tencent.wire import Tencent
+
+log = structlog.get_logger()
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+#: Seconds that a request's head, and then its body, may take to arrive.
+HEAD_TIMEOUT = 15
+BODY_TIMEOUT = 60
+#: Seconds that a connection may idle between requests: longer than clients keep theirs in a pool.
+IDLE_TIMEOUT = 75
+#: Bytes and lines of a request's head.
+MAX_HEAD = 64 * 1024
+MAX_HEADERS = 200
+#: Connections at once; more are answered 503.
+MAX_CONNECTIONS = 2000
+#: Seconds that requests under way may take to end when the server stops.
+DRAIN_TIMEOUT = 5
+
+
+def create_app(tencent: Tencent, *, ready: Callable[[], bool]) -> Starlette:
+    """The application; `ready` tells whether answers are truthful already."""
+
+    async def root(request: Request) -> Response:
+        head = head_of(request)
+        if calls.recognises(head):
+            return await answered(tencent, head, request)
+        return PlainTextResponse("Penstock: POST API calls here.\n", 404)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
+
+    return Starlette(
+        routes=[
+            Route("/", root, methods=METHODS),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+        ]
+    )
+
+
+async def answered(tencent: Tencent, head: Head, request: Request) -> Response:
+    """Carry out a call, and log it in one line."""
+    began = time.monotonic()
+    body = Body(request)
+    try:
+        reply = await tencent.answer(head, body.read)
+    except BodyLost:
+        return PlainTextResponse("The body did not arrive.\n", 408, headers={"connection": "close"})
+    log.info(
+        "api.call",
+        request_id=reply.request_id,
+        action=reply.action,
+        account=reply.account_id,
+        code=reply.code,
+        client=request.client.host if request.client else "",
+        ms=round((time.monotonic() - began) * 1000, 1),
+    )
+    return Response(reply.body, media_type="application/json")
+
+
+def head_of(request: Request) -> Head:
+    return Head(
+        method=request.method,
+        query=request.scope["query_string"].decode("latin-1"),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw},
+    )
+
+
+class Body:
+    """A request's body, read once, bounded in size and time."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._read: bytes | None = None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raise `BodyTooLarge` if it is longer than `limit` bytes, or `BodyLost`."""
+        if self._read is None:
+            announced = self._request.headers.get("content-length", "")
+            if announced.isdecimal() and int(announced) > limit:
+                raise BodyTooLarge
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT):
+                    self._read = await self._within(limit)
+            except (TimeoutError, ClientDisconnect) as error:
+                raise BodyLost from error
+        return self._read
+
+    async def _within(self, limit: int) -> bytes:
+        chunks = bytearray()
+        async for chunk in self._request.stream():
+            chunks += chunk
+            if len(chunks) > limit:
+                raise BodyTooLarge
+        return bytes(chunks)
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """Bounds what uvicorn leaves open: the size of a request's head, and the time it takes to arrive."""
+
+    _head_bytes = 0
+    _in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MAX_HEADERS:
+            raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._stop_timer()
+        self._in_head, self._head_bytes = True, 0
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without hands on the process: signals belong to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: ASGIApp, sock: socket.socket) -> None:
+    """Serve on a bound socket until cancelled; then let calls under way end. Closes the socket."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_TIMEOUT,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise

@@ -1,0 +1,388 @@
+"""Tencent ``live`` 2018-08-01, the pull stream tasks: the union of mainland and international fields."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from penstock import errors
+from penstock.api.tencent import codes
+from penstock.api.tencent.schema import Answer, AnswerPart, Part, Request, given
+from penstock.api.tencent.wire import Action, Caller, Service
+from penstock.errors import Refused
+from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
+from penstock.tasks.families.pull import Watermark as PullWatermark
+from penstock.tasks.service import PullTasks, PullView
+
+#: Those on the international pages of these actions. The mainland's refer to the product's whole list, so the
+#: vendor's other public regions are taken too.
+REGIONS: Final = frozenset(
+    {
+        *("ap-bangkok", "ap-beijing", "ap-guangzhou", "ap-hongkong", "ap-mumbai", "ap-seoul", "ap-shanghai"),
+        *("ap-singapore", "ap-tokyo", "eu-frankfurt", "na-ashburn", "na-siliconvalley"),
+        *("ap-chengdu", "ap-chongqing", "ap-jakarta", "ap-nanjing", "eu-moscow", "na-toronto"),
+    }
+)
+
+#: The one table from what the core refuses to the vendor's codes and its Chinese words.
+REFUSALS: Final[Mapping[type[Refused], tuple[str, str]]] = {
+    errors.InvalidSourceUrl: ("InvalidParameter.InvalidSourceUrl", "源地址非法"),
+    errors.InvalidToUrl: ("InvalidParameter.InvalidToUrl", "目标地址非法"),
+    errors.InvalidCallbackUrl: ("InvalidParameter.InvalidCallbackUrl", "回调地址非法"),
+    errors.InvalidTaskTime: ("InvalidParameter.InvalidTaskTime", "任务时间超出限制"),
+    errors.InvalidTaskId: ("InvalidParameter.InvalidTaskId", "TaskId 非法"),
+    errors.InvalidField: ("InvalidParameterValue", "参数取值错误"),
+    errors.Unsupported: ("UnsupportedOperation", "操作不支持"),
+    errors.TaskNotFound: ("InvalidParameter.TaskNotExist", "任务不存在"),
+    errors.TooManyTasks: ("InvalidParameter.TaskNumMoreThanLimit", "任务数超过限制"),
+    errors.Conflict: ("FailedOperation.ConflictAction", "任务接口执行冲突"),
+}
+
+SourceType = Literal["PullLivePushLive", "PullVodPushLive", "PullPicPushLive"]
+BackupSourceType = Literal["PullLivePushLive", "PullVodPushLive", ""]
+VodRefreshType = Literal["ImmediateNewSource", "ContinueBreakPoint", ""]
+CallbackEvent = Literal[
+    "TaskStart", "TaskExit", "VodSourceFileStart", "VodSourceFileFinish", "ResetTaskConfig", "TaskAlarm"
+]
+SourceUrls = Annotated[tuple[str, ...], Meta(min_length=1, max_length=30)]
+#: -1: without end.
+LoopTimes = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+LoopTimesText = Annotated[str, Meta(pattern=r"^(-1|[0-9]{1,9})?\Z")]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+LocalMode = Literal[0, 1]
+FileIndex = Annotated[int, Meta(ge=1, le=30)]
+Seconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class Watermark(Part, frozen=True, kw_only=True):
+    """``PullPushWatermarkInfo`` in a request."""
+
+    picture_url: Annotated[str, Meta(pattern=r"""^[^;(){}$>`#"'|]*\Z""")]
+    x_position: Percent = 0
+    y_position: Percent = 0
+    width: Percent = 0
+    height: Percent = 0
+    #: 0 top left, 1 top right, 2 bottom right, 3 bottom left.
+    location: Annotated[int, Meta(ge=0, le=3)] = 0
+
+
+Watermarks = Annotated[tuple[Watermark, ...], Meta(max_length=4)]
+
+
+class CreateLivePullStreamTask(Request, frozen=True, kw_only=True):
+    source_type: SourceType
+    source_urls: SourceUrls
+    domain_name: str
+    app_name: str
+    stream_name: str
+    start_time: str
+    end_time: str
+    operator: str
+    push_args: str | UnsetType = UNSET
+    callback_events: tuple[CallbackEvent, ...] | UnsetType = UNSET
+    #: A text here, a number in Modify and in answers.
+    vod_loop_times: LoopTimesText | UnsetType = UNSET
+    vod_refresh_type: VodRefreshType | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
+    extra_cmd: str | UnsetType = UNSET
+    specify_task_id: str | UnsetType = UNSET
+    comment: str | UnsetType = UNSET
+    to_url: str | UnsetType = UNSET
+    file_index: FileIndex | UnsetType = UNSET
+    offset_time: Seconds | UnsetType = UNSET
+    backup_source_type: BackupSourceType | UnsetType = UNSET
+    backup_source_url: str | UnsetType = UNSET
+    watermark_list: Watermarks | UnsetType = UNSET
+    vod_local_mode: LocalMode | UnsetType = UNSET
+    record_template_id: str | UnsetType = UNSET
+    backup_to_url: str | UnsetType = UNSET
+    transcode_template_name: str | UnsetType = UNSET
+
+
+class ModifyLivePullStreamTask(Request, frozen=True, kw_only=True):
+    task_id: str | UnsetType = UNSET
+    operator: str
+    source_urls: SourceUrls | UnsetType = UNSET
+    start_time: str | UnsetType = UNSET
+    end_time: str | UnsetType = UNSET
+    vod_loop_times: LoopTimes | UnsetType = UNSET
+    vod_refresh_type: VodRefreshType | UnsetType = UNSET
+    status: Literal["enable", "pause"] | UnsetType = UNSET
+    callback_events: tuple[CallbackEvent, ...] | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
+    file_index: FileIndex | UnsetType = UNSET
+    offset_time: Seconds | UnsetType = UNSET
+    specify_task_id: str | UnsetType = UNSET
+    to_url: str | UnsetType = UNSET
+    comment: str | UnsetType = UNSET
+    backup_source_type: BackupSourceType | UnsetType = UNSET
+    backup_source_url: str | UnsetType = UNSET
+    watermark_list: Watermarks | UnsetType = UNSET
+    vod_local_mode: LocalMode | UnsetType = UNSET
+    backup_to_url: str | UnsetType = UNSET
+    backup_vod_url: str | UnsetType = UNSET
+
+
+class DeleteLivePullStreamTask(Request, frozen=True, kw_only=True):
+    task_id: str | UnsetType = UNSET
+    operator: str
+    specify_task_id: str | UnsetType = UNSET
+
+
+class DescribeLivePullStreamTasks(Request, frozen=True, kw_only=True):
+    task_id: str | UnsetType = UNSET
+    page_num: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
+    page_size: Annotated[int, Meta(ge=1, le=20)] = 10
+    specify_task_id: str | UnsetType = UNSET
+
+
+class DescribeLivePullStreamTaskStatus(Request, frozen=True, kw_only=True):
+    task_id: str | UnsetType = UNSET
+    #: Not in the vendor's SDKs; accepted so that whoever chose the id may use it everywhere.
+    specify_task_id: str | UnsetType = UNSET
+
+
+class TaskCreated(Answer, kw_only=True):
+    task_id: str
+
+
+class WatermarkInfo(AnswerPart, kw_only=True):
+    picture_url: str
+    x_position: int
+    y_position: int
+    width: int
+    height: int
+    location: int
+
+
+class RecentPullInfo(AnswerPart, kw_only=True):
+    """What is pulled now; empty texts: nothing is."""
+
+    file_url: str
+    #: Whole seconds of media delivered in this run.
+    offset_time: int
+    report_time: str
+    looped_times: int
+
+
+class PullStreamTaskInfo(AnswerPart, kw_only=True):
+    task_id: str
+    source_type: str
+    source_urls: tuple[str, ...]
+    domain_name: str
+    app_name: str
+    stream_name: str
+    push_args: str
+    #: Both as the caller gave them.
+    start_time: str
+    end_time: str
+    region: str
+    vod_loop_times: int
+    vod_refresh_type: str
+    create_time: str
+    update_time: str
+    create_by: str
+    update_by: str
+    callback_url: str
+    callback_events: tuple[str, ...]
+    error_info: str
+    status: str
+    recent_pull_info: RecentPullInfo | UnsetType
+    comment: str
+    backup_source_type: str
+    backup_source_url: str
+    watermark_list: tuple[WatermarkInfo, ...]
+    vod_local_mode: int
+    record_template_id: str
+    backup_to_url: str
+
+
+class TasksDescribed(Answer, kw_only=True):
+    task_infos: tuple[PullStreamTaskInfo, ...]
+    page_num: int
+    page_size: int
+    total_num: int
+    total_page: int
+    limit_task_num: int
+
+
+class TaskStatusInfo(AnswerPart, kw_only=True):
+    """As the vendor's sample has it, a task that is not active answers -1 loops and empty texts."""
+
+    file_url: str = ""
+    looped_times: int = -1
+    offset_time: int = 0
+    report_time: str = ""
+    run_status: str = "inactive"
+    #: A live source has neither.
+    file_duration: int = 0
+    next_file_url: str = ""
+
+
+class StatusDescribed(Answer, kw_only=True):
+    task_status_info: TaskStatusInfo
+
+
+class Live:
+    """The actions, one function each."""
+
+    def __init__(self, tasks: PullTasks) -> None:
+        self._tasks = tasks
+
+    async def create(self, caller: Caller, request: CreateLivePullStreamTask) -> TaskCreated:
+        fields = given(request)
+        operator = fields.pop("operator")
+        specify_task_id = fields.pop("specify_task_id", "")
+        fields["vod_loop_times"] = int(fields.get("vod_loop_times") or -1)
+        task_id = await self._tasks.create(
+            caller.account_id,
+            PullSpec(**with_watermarks(fields)),
+            operator=operator,
+            region=caller.region,
+            specify_task_id=specify_task_id,
+        )
+        return TaskCreated(task_id=task_id)
+
+    async def modify(self, caller: Caller, request: ModifyLivePullStreamTask) -> Answer:
+        fields = given(request)
+        task_id = required_id(fields.pop("task_id", ""), fields.pop("specify_task_id", ""))
+        operator = fields.pop("operator")
+        change = PullChange(**with_watermarks(fields))
+        await self._tasks.modify(caller.account_id, task_id, change, operator=operator)
+        return Answer()
+
+    async def delete(self, caller: Caller, request: DeleteLivePullStreamTask) -> Answer:
+        task_id = required_id(request.task_id, request.specify_task_id)
+        await self._tasks.delete(caller.account_id, task_id, operator=request.operator)
+        return Answer()
+
+    async def describe(self, caller: Caller, request: DescribeLivePullStreamTasks) -> TasksDescribed:
+        task_id = asked_id(request.task_id, request.specify_task_id)
+        page = await self._tasks.describe(
+            caller.account_id, task_id=task_id, page=request.page_num, size=request.page_size
+        )
+        return TasksDescribed(
+            task_infos=tuple(task_info(view, alone=bool(task_id)) for view in page.views),
+            page_num=request.page_num,
+            page_size=request.page_size,
+            total_num=page.total,
+            total_page=-(-page.total // request.page_size),
+            limit_task_num=page.limit,
+        )
+
+    async def status(self, caller: Caller, request: DescribeLivePullStreamTaskStatus) -> StatusDescribed:
+        task_id = required_id(request.task_id, request.specify_task_id)
+        view = await self._tasks.status(caller.account_id, task_id)
+        return StatusDescribed(task_status_info=status_info(view.run))
+
+
+def live(tasks: PullTasks) -> Service:
+    """All that is served of this API."""
+    actions = Live(tasks)
+    return Service(
+        name="live",
+        version="2018-08-01",
+        regions=REGIONS,
+        actions={
+            "CreateLivePullStreamTask": Action(CreateLivePullStreamTask, actions.create),
+            "ModifyLivePullStreamTask": Action(ModifyLivePullStreamTask, actions.modify),
+            "DeleteLivePullStreamTask": Action(DeleteLivePullStreamTask, actions.delete),
+            "DescribeLivePullStreamTasks": Action(DescribeLivePullStreamTasks, actions.describe),
+            "DescribeLivePullStreamTaskStatus": Action(DescribeLivePullStreamTaskStatus, actions.status),
+        },
+        refusals=REFUSALS,
+    )
+
+
+def asked_id(task_id: str | UnsetType, specify_task_id: str | UnsetType) -> str:
+    """The id that a call names by either parameter; empty: none. Raise `InvalidTaskId` if they differ."""
+    named = {name for name in (task_id, specify_task_id) if name}
+    if len(named) > 1:
+        raise errors.InvalidTaskId("TaskId and SpecifyTaskId name different tasks.")
+    return next(iter(named), "") or ""
+
+
+def required_id(task_id: str | UnsetType, specify_task_id: str | UnsetType) -> str:
+    if not (asked := asked_id(task_id, specify_task_id)):
+        raise codes.parameter_missing("TaskId")
+    return asked
+
+
+def with_watermarks(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with the core's own watermarks."""
+    if "watermark_list" not in fields:
+        return fields
+    marks = tuple(PullWatermark(**given(mark)) for mark in fields["watermark_list"])
+    return {**fields, "watermark_list": marks}
+
+
+def task_info(view: PullView, *, alone: bool) -> PullStreamTaskInfo:
+    """`alone`: the caller asked for this task by its id."""
+    task, spec = view.task, view.spec
+    return PullStreamTaskInfo(
+        task_id=task.id,
+        source_type=spec.source_type,
+        source_urls=spec.source_urls,
+        domain_name=spec.domain_name,
+        app_name=spec.app_name,
+        stream_name=spec.stream_name,
+        push_args=spec.push_args,
+        start_time=spec.start_time,
+        end_time=spec.end_time,
+        region=task.region,
+        vod_loop_times=spec.vod_loop_times,
+        vod_refresh_type=spec.vod_refresh_type,
+        create_time=utc(task.created_at),
+        update_time=utc(task.updated_at),
+        create_by=task.created_by,
+        update_by=task.updated_by,
+        callback_url=spec.callback_url,
+        callback_events=spec.callback_events,
+        error_info=view.run.error,
+        status=task.desired.value,
+        recent_pull_info=recent_pull_info(view.run) if alone else UNSET,
+        comment=spec.comment,
+        backup_source_type=spec.backup_source_type,
+        backup_source_url=spec.backup_source_url,
+        watermark_list=tuple(
+            WatermarkInfo(
+                picture_url=mark.picture_url,
+                x_position=mark.x_position,
+                y_position=mark.y_position,
+                width=mark.width,
+                height=mark.height,
+                location=mark.location,
+            )
+            for mark in spec.watermark_list
+        ),
+        vod_local_mode=spec.vod_local_mode,
+        record_template_id=spec.record_template_id,
+        backup_to_url=spec.backup_to_url,
+    )
+
+
+def recent_pull_info(run: RunStatus) -> RecentPullInfo:
+    return RecentPullInfo(
+        file_url=run.file_url,
+        offset_time=run.offset_s,
+        report_time=utc(run.report_at),
+        looped_times=run.looped,
+    )
+
+
+def status_info(run: RunStatus) -> TaskStatusInfo:
+    if not run.active:
+        return TaskStatusInfo()
+    return TaskStatusInfo(
+        file_url=run.file_url,
+        looped_times=run.looped,
+        offset_time=run.offset_s,
+        report_time=utc(run.report_at),
+        run_status="active",
+    )
+
+
+def utc(at: int | None) -> str:
+    """Unix milliseconds as the vendor writes a time; empty: None."""
+    return "" if at is None else datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
