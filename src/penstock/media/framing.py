@@ -47,3 +47,13 @@ def flv(type_: int, timestamp: int, payload: bytes) -> bytes:
 
 #: What an FLV stream begins with: version 1, audio and video announced, no previous tag.
 FLV_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
+
+
+def flv_chunked(type_: int, timestamp: int, payload: bytes) -> bytes:
+    """Write one FLV tag as one chunk of an HTTP/1.1 response (RFC 9112, section 7.1)."""
+    return http_chunk(flv(type_, timestamp, payload))
+
+
+def http_chunk(data: bytes) -> bytes:
+    """Return bytes as one chunk of an HTTP/1.1 response; no bytes end the response."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -38,7 +38,8 @@ class Connection:
     """One socket that the pump serves.
 
     `on_media` takes audio, video and data, `on_command` AMF commands. Without a `reader` what the peer sends is thrown
-    away. `closed` is done when the socket is: with None after an orderly end, else with the reason.
+    away. `closed` is done when the socket is: with None after an orderly end, else with the reason. Wait for it with
+    `wait_closed`: awaited bare, it would be cancelled with whoever waits.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class Connection:
         self._window = 0
         self._acknowledged = 0
         self._finishing = False
+
+    async def wait_closed(self) -> str | None:
+        """Return why the connection ended, once it has; None after an orderly end."""
+        await asyncio.wait([self.closed])
+        return self.closed.result()
 
     @property
     def queued(self) -> int:
@@ -211,6 +217,11 @@ class Pump:
             self._due = self._loop.time() + self.tick
             self._timer = self._loop.call_at(self._due, self._run)
         return connection
+
+    def owns(self, sock: socket.socket) -> bool:
+        """Whether this socket is served here."""
+        connection = self._connections.get(sock.fileno())
+        return connection is not None and connection.sock is sock
 
     def watch(self, connection: Connection, events: int) -> None:
         """Choose which events of a connection's socket wake it."""

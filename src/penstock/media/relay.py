@@ -58,14 +58,18 @@ class Relay:
             self.source = self._source(plan.sources[0])
         wanted = {sink.id: sink for sink in plan.sinks}
         had = {sink.id: sink for sink in old.sinks}
-        for sink_id in list(self.sinks):
-            if restart or wanted.get(sink_id) != had.get(sink_id):
-                closing.append(self.sinks.pop(sink_id))
+        changed = [sink_id for sink_id in self.sinks if restart or wanted.get(sink_id) != had.get(sink_id)]
+        closing += [self.sinks.pop(sink_id) for sink_id in changed]
         for sink_id, sink in wanted.items():
             if sink_id not in self.sinks:
                 self.sinks[sink_id] = self._sink(sink)
                 self.sinks[sink_id].want(self._feeding is not None or self._lost_at is not None)
         return closing
+
+    @property
+    def failing(self) -> bool:
+        """Whether a source or sink failed and has not recovered."""
+        return bool(self.source.error or any(sink.error for sink in self.sinks.values()))
 
     async def close(self) -> None:
         """End everything in order: sinks unpublish."""

@@ -36,7 +36,7 @@ class RtmpSource:
         connected(connection)
         try:
             _dispatch_backlog(session, connection)
-            reason = await connection.closed
+            reason = await connection.wait_closed()
         finally:
             connection.close(None)
         raise SourceError(reason or "ended")
@@ -51,7 +51,7 @@ class RtmpSink:
         self._url = url
 
     async def run(self, connected: Callable[[Connection, Receiver], None], stream: Stream, meter: Meter) -> None:
-        """Publish `stream` until it fails; always raises `SinkError` (or `AddressRefused`). Cancelled, it unpublishes."""
+        """Publish `stream` until it fails; always raises `SinkError` (or `AddressRefused`). Cancelled, unpublish."""
         try:
             session = await ClientSession.publish(self._policy, self._url)
         except MediaError as error:
@@ -62,7 +62,7 @@ class RtmpSink:
         connected(connection, receiver)
         try:
             _dispatch_backlog(session, connection)
-            reason = await connection.closed
+            reason = await connection.wait_closed()
         finally:
             stream.remove(receiver)
             if not connection.closed.done():

@@ -1,0 +1,195 @@
+"""Makes the running relays equal the plans that the worker was given, and says what they do."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from penstock.log import mask_text, mask_url
+from penstock.media.packet import AUDIO, VIDEO
+from penstock.media.plan import Plan
+from penstock.media.pump import Pump
+from penstock.media.relay import Relay
+from penstock.media.supervisor import NodeState, Supervisor
+from penstock.net import Policy
+from penstock.tasks.model import NodeStatus, Observed, State
+from penstock.tasks.ports import Clock
+from penstock.tasks.times import text as time_text
+
+#: Seconds between two measurements of all relays.
+SAMPLE = 0.25
+#: A sink delivers if its socket took bytes and media time advanced within so many seconds.
+ACTIVE = 3.0
+#: Seconds that a stopped relay may take to unpublish.
+GOODBYE = 2.0
+
+OnEvent = Callable[[int, str, str], None]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine is told by the settings; times in seconds."""
+
+    tick: float = 0.04
+    #: How long sinks stay connected without a source.
+    sink_hold: float = 30.0
+
+
+class _Run:
+    """One task that runs here."""
+
+    def __init__(self, epoch: int, relay: Relay, now: int) -> None:
+        self.epoch = epoch
+        self.relay = relay
+        self.started_at = now
+        self.state = State.STARTING
+        self.since = now
+
+
+class Engine:
+    """Runs relays by task key. `on_event(task_key, name, text)` takes what happens, secrets masked."""
+
+    def __init__(
+        self, config: EngineConfig, policy: Policy, *, clock: Clock, rng: random.Random, on_event: OnEvent
+    ) -> None:
+        self._config = config
+        self._policy = policy
+        self._clock = clock
+        self._rng = rng
+        self._on_event = on_event
+        self._runs: dict[int, _Run] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._loop = asyncio.get_running_loop()
+        self._pump = Pump(tick=self._config.tick)
+        self._sampler = self._loop.create_task(self._sample(), name="engine sampler")
+
+    async def close(self) -> None:
+        """Stop everything in order."""
+        await asyncio.gather(*(self.stop(key) for key in list(self._runs)))
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=GOODBYE)
+        self._sampler.cancel()
+        self._pump.close()
+
+    def run(self, key: int, epoch: int, plan: Plan) -> None:
+        """Start a task, or apply the difference between the plan that runs and this one."""
+        run = self._runs.get(key)
+        if run is not None:
+            run.epoch = epoch
+            for node in run.relay.apply(plan):
+                self._close_later(node)
+            return
+        relay = Relay(
+            plan,
+            policy=self._policy,
+            pump=self._pump,
+            hold=self._config.sink_hold,
+            rng=self._rng,
+            on_event=lambda name, text: self._on_event(key, name, mask_text(text)),
+        )
+        self._runs[key] = _Run(epoch, relay, self._clock())
+
+    async def stop(self, key: int) -> None:
+        """End a task's media in order, within 2 s. A task that does not run here is none of our business."""
+        run = self._runs.pop(key, None)
+        if run is not None:
+            closing = self._loop.create_task(run.relay.close())
+            await asyncio.wait([closing], timeout=GOODBYE)
+
+    def running(self) -> Mapping[int, int]:
+        """Return the epoch under which each task runs."""
+        return {key: run.epoch for key, run in self._runs.items()}
+
+    def observed(self, key: int) -> Observed | None:
+        """Return what is measured of a task now; None if it does not run here."""
+        run = self._runs.get(key)
+        return None if run is None else self._observe(key, run)
+
+    def snapshot(self) -> list[Observed]:
+        """Return what is measured of every task now."""
+        return [self._observe(key, run) for key, run in self._runs.items()]
+
+    def _close_later(self, node: Supervisor) -> None:
+        task = self._loop.create_task(node.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _sample(self) -> None:
+        while True:
+            for run in list(self._runs.values()):
+                run.relay.sample()
+                self._settle(run)
+            self._pump.flush()
+            await asyncio.sleep(SAMPLE)
+
+    def _settle(self, run: _Run) -> None:
+        """Find out whether the run delivers."""
+        now = self._loop.time()
+        moved = [sink.meter.progress_at for sink in run.relay.sinks.values()]
+        if any(at is not None and now - at <= ACTIVE for at in moved):
+            state = State.ACTIVE
+        elif run.state is State.STARTING and not run.relay.failing:
+            state = State.STARTING
+        else:
+            state = State.INACTIVE
+        if state is not run.state:
+            run.state = state
+            run.since = self._clock()
+
+    # -- in the model's words
+
+    def _observe(self, key: int, run: _Run) -> Observed:
+        relay = run.relay
+        return Observed(
+            key=key,
+            epoch=run.epoch,
+            state=run.state,
+            at=self._clock(),
+            started_at=run.started_at,
+            since=run.since,
+            sources=(self._node(relay.source),),
+            sinks=tuple(self._node(sink) for sink in relay.sinks.values()),
+            on_air=relay.source.id if relay.source.state is NodeState.FLOWING else "",
+            error=self._error(relay),
+        )
+
+    def _node(self, node: Supervisor) -> NodeStatus:
+        meter = node.meter
+        return NodeStatus(
+            id=node.id,
+            url=mask_url(node.url),
+            state=node.state,
+            since=self._wall(node.since),
+            attempts=node.attempts,
+            bytes=meter.bytes,
+            bitrate=meter.bitrate,
+            media_ms=meter.media_ms,
+            video=meter.video,
+            audio=meter.audio,
+            keyframes=meter.keyframes,
+            dropped=meter.dropped,
+            progress_at=None if meter.progress_at is None else self._wall(meter.progress_at),
+            video_codec=meter.codecs[VIDEO],
+            audio_codec=meter.codecs[AUDIO],
+            error=mask_text(node.error),
+        )
+
+    def _error(self, relay: Relay) -> str:
+        """Say when, which side, what, where, what next; empty while all nodes are well."""
+        now = self._loop.time()
+        lines = []
+        for node in (relay.source, *relay.sinks.values()):
+            if not node.error:
+                continue
+            after = f"in {node.retry_at - now:.0f} s" if node.state is NodeState.RETRYING else "under way"
+            when = time_text(self._wall(node.error_at))
+            what = f"{node.side}: {mask_text(node.error)} ({mask_url(node.url)})"
+            lines.append(f"{when} {what}, retry {node.attempts} {after}")
+        return "; ".join(lines)
+
+    def _wall(self, at: float) -> int:
+        """Turn loop time (s) into Unix milliseconds."""
+        return self._clock() - round((self._loop.time() - at) * 1000)
