@@ -1,0 +1,151 @@
+"""A real endpoint on a real socket: the ASGI server, the service and an SQLite store; only the worker is absent."""
+
+import asyncio
+import ipaddress
+import itertools
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tencentcloud.common import credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.live.v20180801.live_client import LiveClient
+
+from penstock.api.server import create_app, serve
+from penstock.api.tencent.live import live
+from penstock.api.tencent.wire import Tencent
+from penstock.net import Policy
+from penstock.store.sql import open_store
+from penstock.tasks.accounts import NewAccount, create_account
+from penstock.tasks.model import NodeStatus, Observed, State, Task
+from penstock.tasks.service import PullTasks
+
+
+class Reports:
+    """What workers report: only what a test puts here."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[int, Observed] = {}
+
+    def observed(self, key: int) -> Observed | None:
+        return self.by_key.get(key)
+
+
+class Hints:
+    """Counts how often workers would have been told."""
+
+    count = 0
+
+    def tasks_changed(self) -> None:
+        self.count += 1
+
+
+class Endpoint:
+    """The server in a thread of its own, with a clock that can be set."""
+
+    def __init__(self, data: Path) -> None:
+        self.store = open_store("", data, None, migrate=True)
+        self.reports = Reports()
+        self.hints = Hints()
+        self.ahead_ms = 0
+        self.ready = True
+        self._names = itertools.count()
+        self._sock = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._sock.getsockname()
+        #: As clients write it.
+        self.host = "{}:{}".format(*self.address)
+        policy = Policy([ipaddress.ip_network("127.0.0.0/8")])
+        tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
+        self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now)
+        self.app = create_app(self.tencent, ready=lambda: self.ready)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_ms
+
+    def account(self, task_limit: int = 20) -> NewAccount:
+        """A new account: each test sees its own tasks alone."""
+        name = f"account-{next(self._names)}"
+        return asyncio.run(create_account(self.store, name, task_limit=task_limit))
+
+    def run(self, task_id: str, *, error: str = "", state: State = State.ACTIVE) -> Task:
+        """Let a worker take the task and report that it delivered 95.9 s of media."""
+        task = next(task for task in self._claimed() if task.id == task_id)
+        source, sink = (
+            NodeStatus(id=name, url="rtmp://***", state="flowing", since=self.now(), media_ms=95_900)
+            for name in ("source", "sink")
+        )
+        self.reports.by_key[task.key] = Observed(
+            key=task.key,
+            epoch=task.epoch,
+            state=state,
+            at=self.now(),
+            started_at=self.now(),
+            since=self.now(),
+            sources=(source,),
+            sinks=(sink,),
+            on_air="source" if state is State.ACTIVE else "",
+            error=error,
+        )
+        return task
+
+    def _claimed(self) -> list[Task]:
+        asyncio.run(self.store.write(lambda tx: tx.claim("w-1", dead=(), now=self.now(), limit=1000)))
+        return list(asyncio.run(self.store.read(lambda tx: tx.owned("w-1"))))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join()
+        self.store.close()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            self._serving = self._loop.create_task(serve(self.app, self._sock))
+            with pytest.raises(asyncio.CancelledError):
+                runner.run(self._wait())
+
+    async def _wait(self) -> None:
+        await self._serving
+
+
+class Client:
+    """The international SDK as a user has it, but for its endpoint."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        account: NewAccount,
+        *,
+        secret_key: str | None = None,
+        token: str | None = None,
+        region: str = "ap-singapore",
+        method: str = "POST",
+        sign_method: str = "TC3-HMAC-SHA256",
+        language: str = "en-US",
+        unsigned_payload: bool = False,
+    ) -> None:
+        http = HttpProfile(endpoint=endpoint.host, protocol="http", reqMethod=method)
+        profile = ClientProfile(httpProfile=http, signMethod=sign_method, language=language)
+        profile.unsignedPayload = unsigned_payload
+        key = credential.Credential(account.secret_id, secret_key or account.secret_key, token)
+        self.sdk = LiveClient(key, region, profile)
+
+    def call(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """The ``Response`` of a call."""
+        answer = self.sdk.call_json(action, parameters)
+        response: dict[str, Any] = answer["Response"]
+        return response
+
+    def refused(self, action: str, **parameters: Any) -> tuple[str, str]:
+        """Code and message of a call that must fail."""
+        with pytest.raises(TencentCloudSDKException) as error:
+            self.call(action, **parameters)
+        assert len(error.value.get_request_id()) == 36
+        return error.value.get_code(), error.value.get_message()
