@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from penstock.api import server
+from penstock.api.tencent.calls import BodyLost
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount
 from tests.tencent import heads
@@ -182,6 +184,34 @@ def test_a_body_that_does_not_arrive_is_cut_off(
         connection.sendall(f"POST / HTTP/1.1\r\n{head}\r\n".encode() + b"{")
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+async def test_large_bodies_wait_for_each_other_and_small_ones_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that many callers who send slowly cannot fill the memory."""
+    monkeypatch.setattr(server, "BODY_TIMEOUT", 0.1)
+    large_bodies, arriving = asyncio.Semaphore(1), asyncio.Event()
+
+    def body(size: int, *, whole: bool = True) -> server.Body:
+        parts = iter([{"type": "http.request", "body": b"x" * size, "more_body": not whole}])
+
+        async def receive() -> dict[str, Any]:
+            for part in parts:
+                return part
+            arriving.set()
+            return await asyncio.Future()
+
+        return server.Body(Request({"type": "http", "headers": []}, receive), large_bodies)
+
+    first = asyncio.create_task(body(100_000, whole=False).read(1_000_000))
+    await arriving.wait()
+
+    assert len(await body(1000).read(1_000_000)) == 1000
+    for waiting in (body(100_000).read(1_000_000), first):
+        with pytest.raises(BodyLost):
+            await waiting
+    assert len(await body(100_000).read(1_000_000)) == 100_000
 
 
 def test_a_fault_of_ours_is_told_by_its_request_id_alone(

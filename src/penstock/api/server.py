@@ -37,17 +37,21 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 #: Connections at once; more are answered 503.
 MAX_CONNECTIONS = 2000
+#: Bodies longer than `SMALL_BODY` bytes that are read at once; more wait.
+LARGE_BODIES = 16
+SMALL_BODY = 64 * 1024
 #: Seconds that requests under way may take to end when the server stops.
 DRAIN_TIMEOUT = 5
 
 
 def create_app(tencent: Tencent, *, ready: Callable[[], bool]) -> Starlette:
     """The application; `ready` tells whether answers are truthful already."""
+    large_bodies = asyncio.Semaphore(LARGE_BODIES)
 
     async def root(request: Request) -> Response:
         head = head_of(request)
         if calls.recognises(head):
-            return await answered(tencent, head, request)
+            return await answered(tencent, head, request, Body(request, large_bodies))
         return PlainTextResponse("Penstock: POST API calls here.\n", 404)
 
     async def healthz(_: Request) -> Response:
@@ -65,10 +69,9 @@ def create_app(tencent: Tencent, *, ready: Callable[[], bool]) -> Starlette:
     )
 
 
-async def answered(tencent: Tencent, head: Head, request: Request) -> Response:
+async def answered(tencent: Tencent, head: Head, request: Request, body: "Body") -> Response:
     """Carry out a call, and log it in one line."""
     began = time.monotonic()
-    body = Body(request)
     try:
         reply = await tencent.answer(head, body.read)
     except BodyLost:
@@ -94,10 +97,11 @@ def head_of(request: Request) -> Head:
 
 
 class Body:
-    """A request's body, read once, bounded in size and time."""
+    """A request's body, read once, bounded in size and time, and with all others in memory."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, large_bodies: asyncio.Semaphore) -> None:
         self._request = request
+        self._large_bodies = large_bodies
         self._read: bytes | None = None
 
     async def read(self, limit: int) -> bytes:
@@ -114,12 +118,17 @@ class Body:
         return self._read
 
     async def _within(self, limit: int) -> bytes:
-        chunks = bytearray()
-        async for chunk in self._request.stream():
-            chunks += chunk
-            if len(chunks) > limit:
-                raise BodyTooLarge
-        return bytes(chunks)
+        body = bytearray()
+        async with contextlib.AsyncExitStack() as stack:
+            large = False
+            async for chunk in self._request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLarge
+                if len(body) > SMALL_BODY and not large:
+                    await stack.enter_async_context(self._large_bodies)
+                    large = True
+        return bytes(body)
 
 
 class BoundedHttp(HttpToolsProtocol):

@@ -36,8 +36,7 @@ def action_not_found(action: str, service: str, version: str) -> ApiError:
     action, version = shown(action), shown(version)
     return ApiError(
         "InvalidAction",
-        f"The request action=`{action}` is invalid or not found in service=`{service}`"
-        f" and version=`{version}`.",
+        f"The request action=`{action}` is invalid or not found in service=`{service}` and version=`{version}`.",
         f"接口不存在：在产品 `{service}` 的版本 `{version}` 中找不到接口 `{action}`。",
     )
 
@@ -119,9 +118,7 @@ def signature_wrong() -> ApiError:
 
 
 def token_unsupported() -> ApiError:
-    return ApiError(
-        "AuthFailure.TokenFailure", "Token error: temporary credentials are not supported.", "token 错误。"
-    )
+    return ApiError("AuthFailure.TokenFailure", "Token error: temporary credentials are not supported.", "token 错误。")
 
 
 # Its parameters

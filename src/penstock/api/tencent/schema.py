@@ -63,9 +63,7 @@ def from_pairs(pairs: Iterable[tuple[str, str]], kind: type[R]) -> R:
 def pairs_of(text: str) -> list[tuple[str, str]]:
     """The parameters of a query or a form, decoded, in their order. Raise `ApiError`."""
     try:
-        return parse_qsl(
-            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=10_000
-        )
+        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=10_000)
     except ValueError:
         raise codes.query_invalid() from None
 

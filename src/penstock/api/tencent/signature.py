@@ -122,9 +122,7 @@ def canonical_request(given: Authorization, head: Head, host: str, payload: byte
     return b"\n".join(lines)
 
 
-def check_v1(
-    given: str, *, method: str, head: Head, parameters: Iterable[tuple[str, str]], secret_key: str
-) -> None:
+def check_v1(given: str, *, method: str, head: Head, parameters: Iterable[tuple[str, str]], secret_key: str) -> None:
     """Raise `ApiError` unless the signature is right. `parameters` are decoded and without ``Signature``."""
     pairs = sorted((name.replace("_", "."), value) for name, value in parameters)
     query = "&".join(f"{name}={value}" for name, value in pairs)
