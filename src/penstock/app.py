@@ -1,0 +1,234 @@
+"""The composition root: the one place that names concrete classes, and joins them into processes.
+
+THE lists are here: a new family is a line in `FAMILIES`, a new store one in `open_store`, a new bus one where
+`RunSockets` is made.
+"""
+
+# ruff: noqa: PLC0415 - each process loads only what it runs
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.config import Address, Config
+from penstock.errors import Unsupported
+from penstock.media.plan import Plan
+from penstock.tasks.families import pull
+from penstock.tasks.model import Task
+from penstock.tasks.ports import Store
+
+if TYPE_CHECKING:
+    from penstock.bus.local import RunSockets
+    from penstock.net import Policy
+    from penstock.parent.leash import Leash, Part
+
+#: What a worker runs for a task of each family.
+FAMILIES: Mapping[str, Callable[[Task], Plan]] = {
+    pull.FAMILY: pull.plan,
+}
+
+
+def clock() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def open_store(config: Config, *, migrate: bool, inline: bool = False) -> Store:
+    """The store that the settings name. `inline`: in the caller's thread, for commands."""
+    from penstock.store.sql import open_store
+
+    return open_store(config.database.url, config.data, config.security.key, migrate=migrate, inline=inline)
+
+
+def plan(task: Task) -> Plan:
+    """What a worker runs for a task of any family."""
+    if task.family not in FAMILIES:
+        raise Unsupported(f"this version knows no tasks of the family {task.family!r}")
+    return FAMILIES[task.family](task)
+
+
+def policy(config: Config) -> "Policy":
+    """What callers' URLs may reach. The hub is where ``server.rtmp`` says."""
+    from penstock.net import Policy
+
+    hub = config.server.rtmp
+    return Policy(
+        config.network.allow,
+        hub_names=config.hub.domains,
+        hub=(hub.host, hub.port) if isinstance(hub, Address) else None,
+    )
+
+
+@asynccontextmanager
+async def live_status(config: Config) -> "AsyncIterator[RunSockets]":
+    """What living processes report now."""
+    from penstock.bus.local import RunSockets
+
+    sockets = RunSockets(config.run)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(sockets.watch())
+        await sockets.synced.wait()
+        yield sockets
+        watching.cancel()
+
+
+def serve(config: Config, ready_file: Path | None) -> None:
+    """Everything on one machine, until SIGTERM: the parent process."""
+    from penstock.bus import life, local
+    from penstock.parent import DataLock, Parent
+    from penstock.parent.leash import raise_file_limit
+
+    raise_file_limit()
+    right = DataLock(config.data)
+    try:
+        parent = Parent(
+            config,
+            ready_file=ready_file.absolute() if ready_file else None,
+            prepare=lambda: open_store(config, migrate=True, inline=True).close(),
+            bury=lambda: life.bury(config.run),
+            hint=lambda: local.hint_all(config.run),
+        )
+        asyncio.run(parent.run())
+    finally:
+        right.release()
+
+
+# The parts. Each runs as a process of its own, until it is told to stop. `leash` is the descriptor of the line
+# to the parent; None: the part runs alone, and brings DATA up to date itself.
+
+
+def run_api(config: Config, leash: int | None = None) -> None:
+    """The HTTP port: the vendors' APIs."""
+    _run(partial(_api, config), leash)
+
+
+def run_hub(config: Config, leash: int | None = None) -> None:
+    """The public media ports."""
+    _run(partial(_hub, config), leash)
+
+
+def run_worker(config: Config, leash: int | None = None) -> None:
+    """Runs tasks."""
+    _run(partial(_worker, config), leash)
+
+
+def _run(part: "Part", leash: int | None) -> None:
+    import uvloop
+
+    from penstock.parent.leash import run_part
+
+    run_part(part, leash=leash, loop_factory=uvloop.new_event_loop)
+
+
+async def _api(config: Config, leash: "Leash") -> None:
+    from penstock.api.server import create_app
+    from penstock.api.server import serve as serve_http
+    from penstock.api.tencent.live import live
+    from penstock.api.tencent.wire import Tencent
+    from penstock.parent.listening import open_socket, reach
+    from penstock.tasks.service import PullTasks
+
+    sock = open_socket(config.server.http, "server.http")
+    await leash.go()
+    store = open_store(config, migrate=leash.alone)
+    try:
+        async with live_status(config) as sockets:
+            tasks = PullTasks(
+                store,
+                clock=clock,
+                hints=sockets,
+                live=sockets,
+                addresses=policy(config),
+                max_task_days=config.live.max_task_days,
+            )
+            app = create_app(Tencent([live(tasks)], store=store, clock=clock), ready=sockets.synced.is_set)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_announce(reach(sock), leash))
+                await serve_http(app, sock)
+    finally:
+        store.close()
+
+
+async def _announce(where: Address, leash: "Leash") -> None:
+    """Say that the API is ready when its own port says so."""
+    while True:
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        if answer.split(maxsplit=2)[1:2] == [b"200"]:
+            break
+        await asyncio.sleep(0.05)
+    leash.ready()
+
+
+async def _hub(config: Config, leash: "Leash") -> None:
+    from penstock.bus.life import Incarnation
+    from penstock.bus.local import RunSocket
+    from penstock.hub.server import Hub, HubConfig
+    from penstock.parent.listening import open_socket
+
+    rtmp = open_socket(config.server.rtmp, "server.rtmp")
+    media = open_socket(config.server.media, "server.media")
+    me = Incarnation(config.run, "h")
+    hub = Hub(HubConfig(tick=config.hub.tick / 1000), clock=clock)
+    run_socket = RunSocket(config.run, kind="hub", id=me.id, snapshot=tuple)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_socket.serve(leash.ready))
+            await hub.serve(rtmp, media)
+    finally:
+        me.end()
+
+
+async def _worker(config: Config, leash: "Leash") -> None:
+    from penstock.bus import life
+    from penstock.bus.local import RunSocket
+    from penstock.worker.agent import Agent, History
+    from penstock.worker.engine import Engine, EngineConfig
+
+    await leash.go()
+    store = open_store(config, migrate=leash.alone)
+    me = life.Incarnation(config.run, "w")
+    rng, history = random.Random(), History(clock)
+    engine = Engine(
+        EngineConfig(tick=config.worker.tick / 1000, sink_hold=config.sink.hold),
+        policy(config),
+        clock=clock,
+        rng=rng,
+        on_event=history.add,
+    )
+    agent = Agent(
+        id=me.id,
+        store=store,
+        engine=engine,
+        plan=plan,
+        alive=partial(life.alive, config.run),
+        clock=clock,
+        rng=rng,
+        history=history,
+        capacity=config.worker.capacity,
+    )
+    run_socket = RunSocket(
+        config.run,
+        kind="worker",
+        id=me.id,
+        snapshot=engine.snapshot,
+        hinted=agent.hint,
+        capacity=config.worker.capacity,
+    )
+    await engine.start()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_socket.serve(leash.ready))
+            await agent.run()
+    finally:
+        await agent.drain()
+        await engine.close()
+        store.close()
+        me.end()

@@ -1,0 +1,34 @@
+"""The commands by name."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from penstock.cli import accounts, parts, tasks
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {version('penstock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def penstock(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Penstock, a self-hosted server for live-stream tasks."""
+
+
+app.command()(parts.serve)
+app.command()(parts.api)
+app.command()(parts.hub)
+app.command()(parts.worker)
+app.command("config")(parts.show_config)
+app.add_typer(accounts.commands, name="account")
+app.add_typer(tasks.commands, name="task")

@@ -1,0 +1,311 @@
+"""What makes a worker run the tasks that the store gives it: claim, reconcile, report.
+
+The store is the truth. Every two seconds, or at once on a hint, the agent claims tasks that nobody alive
+runs, and makes the engine run exactly those that this worker owns. Every write carries owner and epoch; where
+they no longer hold, the task is stopped. A store that cannot answer stops no stream: the agent asks again.
+
+Everything it depends on is handed in, so that its hours can be lived in virtual time.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from penstock.errors import PenstockError, StoreError
+from penstock.media.plan import Plan
+from penstock.tasks.model import Desired, Observed, State, Task
+from penstock.tasks.ports import Clock, Store, Tx
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+#: How often the store is asked, in seconds; jittered, so that workers do not ask in step.
+POLL = (1.5, 2.5)
+#: How often changed states and new events are written, in seconds.
+REPORT_EVERY = 0.5
+#: Every so many reports, all statuses are stored as well.
+REPORTS_PER_CHECKPOINT = 4
+#: Tasks taken in one transaction. Few at a time spread many tasks over the workers.
+BATCH = 8
+#: The pause after a full batch, in seconds.
+BATCH_PAUSE = (0.01, 0.05)
+#: How often old events and ended tasks are removed, in seconds.
+PRUNE_EVERY = 300.0
+#: Events kept while the store cannot take them; older ones are lost.
+EVENTS_KEPT = 1000
+
+
+class Engine(Protocol):
+    """What runs plans."""
+
+    def run(self, key: int, epoch: int, plan: Plan) -> None:
+        """Start the task, or apply the difference to what runs."""
+        ...
+
+    async def stop(self, key: int) -> None:
+        """Close cleanly, in bounded time; nothing happens if the task does not run."""
+        ...
+
+    def running(self) -> Mapping[int, int]:
+        """The epoch of each task that runs."""
+        ...
+
+    def snapshot(self) -> Sequence[Observed]:
+        """The status of each task that runs, measured now."""
+        ...
+
+
+class Line(NamedTuple):
+    """An event on its way to the store."""
+
+    key: int
+    at: int
+    name: str
+    text: str
+
+
+class History:
+    """Events of tasks, until the store has taken them. The oldest go first when they are too many."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lines: deque[Line] = deque(maxlen=EVENTS_KEPT)
+
+    def add(self, key: int, name: str, text: str) -> None:
+        """`name` is stable, e.g. ``source.lost``; `text` is for people, its secrets masked."""
+        self._lines.append(Line(key, self._clock(), name, text))
+
+    def waiting(self) -> list[Line]:
+        return list(self._lines)
+
+    def written(self, lines: Sequence[Line]) -> None:
+        """Forget these, as far as they have not gone already."""
+        for line in lines:
+            if self._lines and self._lines[0] is line:
+                self._lines.popleft()
+
+
+class Agent:
+    """One worker's link between the store and the engine.
+
+    Args:
+        id: this incarnation; the `owner` of what it claims.
+        plan: what to run for a task.
+        alive: whether another incarnation lives.
+        history: events that the engine adds, and the agent writes.
+        capacity: how many cost units of tasks may run here; a task costs 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        store: Store,
+        engine: Engine,
+        plan: Callable[[Task], Plan],
+        alive: Callable[[str], bool],
+        clock: Clock,
+        rng: random.Random,
+        history: History,
+        capacity: int,
+    ) -> None:
+        self._id, self._capacity = id, capacity
+        self._history = history
+        self._store, self._engine, self._plan, self._alive = store, engine, plan, alive
+        self._clock, self._rng = clock, rng
+        self._hinted = asyncio.Event()
+        #: Epoch and revision of what was last handed to the engine.
+        self._applied: dict[int, tuple[int, int]] = {}
+        #: Epoch and state as the store has them.
+        self._written: dict[int, tuple[int, State]] = {}
+        self._stopping: dict[int, asyncio.Task[None]] = {}
+        self._store_failed = False
+
+    def hint(self) -> None:
+        """Something changed in the store."""
+        self._hinted.set()
+
+    async def run(self) -> None:
+        """Live until cancelled. What runs then goes on running; `drain` ends it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconcile_forever())
+            group.create_task(self._report_forever())
+            group.create_task(self._prune_forever())
+
+    async def drain(self) -> None:
+        """Stop all tasks cleanly and give them up, so that others may run them at once."""
+        await asyncio.gather(*self._stopping.values(), *map(self._engine.stop, list(self._engine.running())))
+
+        def release_all(tx: Tx) -> None:
+            for task in tx.owned(self._id):
+                self._release(tx, task)
+
+        await self._attempt(self._store.write(release_all))
+
+    # claim and reconcile
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            self._hinted.clear()
+            pause = await self.reconcile()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._hinted.wait()
+
+    async def reconcile(self) -> float:
+        """Claim what may be claimed, and make the engine run what this worker owns.
+
+        Returns after how many seconds it is to be done again without a hint.
+        """
+        pause = self._rng.uniform(*POLL)
+        owners = await self._attempt(self._store.read(lambda tx: tx.claimable_owners()))
+        if owners is None:
+            return pause
+        dead = {owner for owner in owners if owner != self._id and not self._alive(owner)}
+        now = self._clock()
+
+        def claim(tx: Tx) -> tuple[Sequence[Task], Sequence[Task]]:
+            tx.sweep(now, dead=dead)
+            owned = tx.owned(self._id)
+            room = self._capacity - len(owned)
+            return owned, tx.claim(self._id, dead=dead, now=now, limit=min(BATCH, room)) if room > 0 else ()
+
+        found = await self._attempt(self._store.write(claim))
+        if found is None:
+            return pause
+        owned, claimed = found
+        self._apply([*owned, *claimed])
+        if len(claimed) == BATCH:
+            return self._rng.uniform(*BATCH_PAUSE)
+        ends = [task.end_at - now for task in [*owned, *claimed] if task.end_at is not None and task.end_at > now]
+        return min([pause, *(end / 1000 for end in ends)])
+
+    def _apply(self, owned: Sequence[Task]) -> None:
+        """Make the engine run these tasks, as far as they are to run, and no others."""
+        for key in self._engine.running().keys() - {task.key for task in owned}:
+            self._stop(key, self._engine.stop(key))
+        for task in owned:
+            if task.key in self._stopping:
+                continue
+            if not self._is_wanted(task):
+                self._stop(task.key, self._settle(task))
+                continue
+            self._written[task.key] = (task.epoch, task.state)
+            version = (task.epoch, task.revision)
+            if self._applied.get(task.key) != version:
+                self._applied[task.key] = version
+                self._start(task)
+
+    def _is_wanted(self, task: Task) -> bool:
+        return task.desired is Desired.ENABLE and task.start_at <= self._clock() and not self._has_ended(task)
+
+    def _has_ended(self, task: Task) -> bool:
+        return task.end_at is not None and task.end_at <= self._clock()
+
+    def _start(self, task: Task) -> None:
+        try:
+            plan = self._plan(task)
+        except PenstockError as error:
+            # A row that this version cannot run must not keep the others from running.
+            log.warning("a task cannot be planned", task=task.id, error=error.message)
+            self._history.add(task.key, "task.unplannable", error.message)
+        else:
+            self._engine.run(task.key, task.epoch, plan)
+
+    def _stop(self, key: int, stop: Coroutine[Any, Any, None]) -> None:
+        """Let `stop` end a task in the background; until then it is left alone."""
+        if key in self._stopping:
+            stop.close()
+            return
+        self._applied.pop(key, None)
+        self._written.pop(key, None)
+        self._stopping[key] = asyncio.create_task(stop, name=f"stop-{key}")
+        self._stopping[key].add_done_callback(lambda _: self._stopping.pop(key))
+
+    async def _settle(self, task: Task) -> None:
+        """Stop a task that is not to run, then give it up."""
+        await self._engine.stop(task.key)
+        if await self._attempt(self._store.write(lambda tx: self._release(tx, task))):
+            self.hint()  # it may have been enabled again meanwhile
+
+    def _release(self, tx: Tx, task: Task) -> bool:
+        state = State.ENDED if self._has_ended(task) else State.WAITING
+        return tx.release(
+            task.key,
+            owner=self._id,
+            epoch=task.epoch,
+            state=state,
+            at=self._clock(),
+            revision=task.revision,
+        )
+
+    # report
+
+    async def _report_forever(self) -> None:
+        await asyncio.sleep(self._rng.uniform(0, REPORT_EVERY))
+        reports = 0
+        while True:
+            await asyncio.sleep(REPORT_EVERY)
+            reports += 1
+            await self.report(checkpoint=reports % REPORTS_PER_CHECKPOINT == 0)
+
+    async def report(self, *, checkpoint: bool) -> None:
+        """Write the states that changed and the events that came; with `checkpoint`, all statuses as well."""
+        seen = [observed for observed in self._engine.snapshot() if observed.key not in self._stopping]
+        changed = [observed for observed in seen if self._written.get(observed.key) != (observed.epoch, observed.state)]
+        history = self._history.waiting()
+        if not (changed or history or (checkpoint and seen)):
+            return
+
+        def write(tx: Tx) -> list[int]:
+            for line in history:
+                tx.add_event(line.key, at=line.at, name=line.name, text=line.text, by="worker")
+            fenced = [observed.key for observed in changed if not self._write_state(tx, observed)]
+            if checkpoint:
+                tx.checkpoint(self._id, seen)
+            return fenced
+
+        fenced = await self._attempt(self._store.write(write))
+        if fenced is None:
+            return
+        self._history.written(history)
+        for observed in changed:
+            self._written[observed.key] = (observed.epoch, observed.state)
+        for key in fenced:
+            log.warning("a task belongs to another worker now and is stopped here", task_key=key)
+            self._stop(key, self._engine.stop(key))
+
+    def _write_state(self, tx: Tx, observed: Observed) -> bool:
+        return tx.set_state(
+            observed.key,
+            owner=self._id,
+            epoch=observed.epoch,
+            state=observed.state,
+            at=observed.since,
+            text=observed.error,
+        )
+
+    async def _prune_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * PRUNE_EVERY)
+            await self._attempt(self._store.write(lambda tx: tx.prune(self._clock())))
+
+    async def _attempt(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The answer of the store; None if it cannot answer, which is logged once until it can."""
+        try:
+            answer = await work
+        except StoreError as error:
+            if not self._store_failed:
+                log.warning("the store cannot answer; what runs goes on", error=error.message)
+            self._store_failed = True
+            return None
+        if self._store_failed:
+            log.info("the store answers again")
+        self._store_failed = False
+        return answer
