@@ -14,6 +14,7 @@
     │   ├── InvalidTaskId          SpecifyTaskId taken by another task, or malformed
     │   ├── InvalidField           a value outside its documented set or range
     │   ├── Unsupported            a documented feature that this build does not serve yet
+    │   ├── AccountNotFound
     │   ├── TaskNotFound
     │   ├── TooManyTasks
     │   └── Conflict               the task's state does not allow it now
@@ -84,6 +85,10 @@ class InvalidField(Refused):
 
 class Unsupported(Refused):
     """This feature is not served yet."""
+
+
+class AccountNotFound(Refused):
+    """The account does not exist."""
 
 
 class TaskNotFound(Refused):

@@ -4,10 +4,12 @@ Times named ``*_at`` are Unix milliseconds (int). Text times exist only in a fam
 """
 
 from enum import StrEnum
+from typing import dataclass_transform
 
 import msgspec
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the model's immutable records."""
 

@@ -27,11 +27,17 @@ class Tx(Protocol):
 
     def account(self, account_id: int) -> Account | None: ...
     def account_named(self, name: str) -> Account | None: ...
-    def accounts(self) -> Sequence[Account]: ...
+    def accounts(self) -> Sequence[Account]:
+        """In the order of their making."""
+        ...
+
     def add_key(self, key: AccessKey) -> None: ...
     def key(self, secret_id: str) -> AccessKey | None: ...
     def keys(self, account_id: int) -> Sequence[AccessKey]: ...
-    def add_sdk_app(self, app: SdkApp) -> None: ...
+    def add_sdk_app(self, app: SdkApp) -> None:
+        """Raise `Conflict` if the SdkAppId is taken, by whichever account."""
+        ...
+
     def sdk_apps(self, account_id: int) -> Sequence[SdkApp]: ...
 
     # tasks, as the API sees them: rows whose desired is not DELETE
@@ -79,25 +85,41 @@ class Tx(Protocol):
         """Change what is given, raise the revision, move updated_at. Raise `TaskNotFound`."""
         ...
 
-    # tasks, as a worker sees them
-    def claimable_owners(self, now: int) -> Sequence[str]:
-        """Owners of rows that are due to run; the caller finds out which of them are dead."""
+    def remove_task(self, key: int) -> None:
+        """Take the row away for good, with its status and its events."""
+        ...
+
+    # tasks, as a worker sees them. Each change of a state goes through `penstock.tasks.lifecycle`,
+    # and writes its event in the same transaction.
+    def claimable_owners(self) -> Sequence[str]:
+        """Owners of all owned rows, sorted; the caller finds out which of them are dead."""
         ...
 
     def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
-        """Take up to `limit` due, enabled tasks that nobody owns or a dead owner holds; raise each epoch."""
+        """Take up to `limit` due, enabled tasks that nobody owns or a dead owner holds; raise each epoch.
+
+        Those that have been due longest come first.
+        """
         ...
 
     def owned(self, owner: str) -> Sequence[Task]:
         """All rows of this owner, whatever is desired of them."""
         ...
 
-    def set_state(self, key: int, *, owner: str, epoch: int, state: State, at: int) -> bool:
-        """Write the state where owner and epoch still hold; False: fenced, nothing written."""
+    def set_state(self, key: int, *, owner: str, epoch: int, state: State, at: int, text: str = "") -> bool:
+        """Write the state (STARTING, ACTIVE or INACTIVE) where owner and epoch still hold.
+
+        `text` is the sentence of its event, secrets masked. False: fenced, nothing written. A row that was
+        paused or is to be deleted keeps its state, and that is no fence.
+        """
         ...
 
-    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int) -> bool:
-        """Give the task up where owner and epoch still hold. A row that is to be deleted goes for good."""
+    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int, revision: int | None = None) -> bool:
+        """Give the task up where owner and epoch still hold. A row that is to be deleted goes for good.
+
+        `state` is ENDED if the run came to its end; that is believed unless the row has moved on from
+        `revision`. Otherwise the row comes to rest as is desired of it now: WAITING or PAUSED.
+        """
         ...
 
     def checkpoint(self, owner: str, observed: Iterable[Observed]) -> int:
@@ -106,13 +128,28 @@ class Tx(Protocol):
 
     def sweep(self, now: int, *, dead: Collection[str]) -> Sequence[Task]:
         """Settle rows that no living worker owns: remove those to be deleted, mark ENDED those whose end
-        time has passed, WAITING those whose owner is dead. Returns the rows as they are after the change."""
+        time has passed, WAITING those whose owner is dead. Returns the rows as they are after the change;
+        one that was removed is DELETED."""
+        ...
+
+    def prune(self, now: int) -> int:
+        """Keep the bounds: 10,000 events per task, 30 days of events and of ended tasks.
+
+        A call does a bounded amount of work; returns how many rows went. Call it every few minutes.
+        """
         ...
 
     # history
-    def add_event(self, task_key: int, *, at: int, name: str, text: str, by: str) -> None: ...
+    def add_event(self, task_key: int, *, at: int, name: str, text: str, by: str) -> None:
+        """Does nothing if the task is gone."""
+        ...
+
     def events(self, task_key: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         """Oldest first, ids greater than `after`."""
+        ...
+
+    def last_events(self, task_key: int, limit: int) -> Sequence[Event]:
+        """The newest `limit`, oldest of them first."""
         ...
 
 
@@ -140,6 +177,14 @@ class LiveStatus(Protocol):
     """The statuses that living workers report now."""
 
     def observed(self, key: int) -> Observed | None: ...
+
+
+class AddressCheck(Protocol):
+    """The network policy, asked before a URL is accepted."""
+
+    async def check(self, host: str, port: int | None) -> None:
+        """Raise `AddressRefused` if the address is forbidden; a name that does not resolve now passes."""
+        ...
 
 
 class Clock(Protocol):

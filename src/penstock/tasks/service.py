@@ -1,0 +1,296 @@
+"""What callers may do with pull tasks: create, look, change, delete.
+
+Each call reads and writes in one transaction, with its event in the same; workers are hinted after it.
+Whatever a caller may not do is a `penstock.errors.Refused`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from penstock.errors import (
+    AddressRefused,
+    Conflict,
+    InvalidCallbackUrl,
+    InvalidSourceUrl,
+    InvalidTaskId,
+    InvalidToUrl,
+    Refused,
+    TaskNotFound,
+    TooManyTasks,
+)
+from penstock.tasks import lifecycle, times
+from penstock.tasks.families import pull
+from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
+from penstock.tasks.lifecycle import Cause
+from penstock.tasks.model import Desired, Event, Observed, State, Struct, Task
+from penstock.tasks.ports import AddressCheck, Clock, Hints, LiveStatus, Store, Tx
+
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: Longest operator's name, in bytes of UTF-8.
+MAX_OPERATOR = 255
+
+
+class PullView(Struct):
+    """A task, what was asked of it, and what is going on."""
+
+    task: Task
+    spec: PullSpec
+    run: RunStatus
+
+
+class PullPage(Struct):
+    """Some of an account's tasks, those changed last first."""
+
+    views: tuple[PullView, ...]
+    #: How many there are in all.
+    total: int
+    #: How many there may be.
+    limit: int
+
+
+class PullTasks:
+    """The family ``pull`` as its API sees it."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        hints: Hints,
+        live: LiveStatus,
+        addresses: AddressCheck,
+        max_task_days: int = 30,
+    ) -> None:
+        """`max_task_days`: longest time from start to end, 0 for no limit."""
+        self._store = store
+        self._clock = clock
+        self._hints = hints
+        self._live = live
+        self._addresses = addresses
+        self._max_days = max_task_days
+
+    async def create(
+        self, account_id: int, spec: PullSpec, *, operator: str, region: str, specify_task_id: str = ""
+    ) -> str:
+        """Make a task and return its TaskId: `specify_task_id`, or else a number of our own.
+
+        Raise `TooManyTasks` at the account's limit, `InvalidTaskId` for an id that is taken or malformed,
+        and what `pull.check` and `pull.span` raise.
+        """
+        pull.check_text("Operator", operator, MAX_OPERATOR)
+        if specify_task_id and not _TASK_ID.fullmatch(specify_task_id):
+            raise InvalidTaskId("SpecifyTaskId must be 1 to 64 letters, digits, hyphens or underscores.")
+        pull.check(spec)
+        await self._check_addresses(spec)
+        now = self._clock()
+        start_at, end_at = pull.span(spec, now=now, max_days=self._max_days)
+
+        def work(tx: Tx) -> str:
+            if specify_task_id and tx.task(account_id, pull.FAMILY, specify_task_id):
+                raise InvalidTaskId(f"SpecifyTaskId {specify_task_id} belongs to another task.")
+            account = tx.account(account_id)
+            if account is None or tx.count_tasks(account_id, pull.FAMILY) >= account.task_limit:
+                raise TooManyTasks
+            task = tx.insert_task(
+                account_id=account_id,
+                family=pull.FAMILY,
+                id=specify_task_id or _free_number(tx, account_id),
+                spec=pull.encode(spec),
+                state=lifecycle.INITIAL,
+                start_at=start_at,
+                end_at=end_at,
+                region=region,
+                at=now,
+                by=operator,
+            )
+            text = f"created, to run from {times.text(start_at)} to {times.text(end_at)}"
+            tx.add_event(task.key, at=now, name=lifecycle.CREATED, text=text, by=operator)
+            return task.id
+
+        task_id = await self._store.write(work)
+        self._hints.tasks_changed()
+        return task_id
+
+    async def modify(self, account_id: int, task_id: str, change: PullChange, *, operator: str) -> None:
+        """Change a task; what is not given stays. A change of EndTime alone leaves the media alone.
+
+        Raise `TaskNotFound`, `Conflict` if Status is given for a task that has ended, and what
+        `pull.check` and `pull.span` raise.
+        """
+        pull.check_text("Operator", operator, MAX_OPERATOR)
+
+        # Outside of the transaction that writes, since this takes as long as DNS does.
+        task = await self._store.read(lambda tx: _found(tx, account_id, task_id))
+        before = pull.decode(task.spec)
+        after = pull.apply(before, change)
+        pull.check(after)
+        await self._check_addresses(after, before)
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            task = _found(tx, account_id, task_id)
+            spec = pull.apply(pull.decode(task.spec), change)
+            pull.check(spec)
+            moved = change.start_time is not None or change.end_time is not None
+            start_at, end_at = (
+                pull.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
+            )
+            causes = _causes(task, change, end_at=end_at, now=now)
+            state = task.state
+            for cause in causes:
+                state = lifecycle.after(state, cause)
+            tx.change_task(
+                task.key,
+                at=now,
+                by=operator,
+                spec=pull.encode(spec),
+                desired=Desired(change.status) if change.status else None,
+                state=state,
+                start_at=start_at,
+                end_at=end_at,
+            )
+            for name, text in _history(causes, change):
+                tx.add_event(task.key, at=now, name=name, text=text, by=operator)
+
+        await self._store.write(work)
+        self._hints.tasks_changed()
+
+    async def delete(self, account_id: int, task_id: str, *, operator: str) -> None:
+        """Delete a task: no call sees it again, and its worker stops it. Raise `TaskNotFound`."""
+        now = self._clock()
+        pull.check_text("Operator", operator, MAX_OPERATOR)
+
+        def work(tx: Tx) -> None:
+            task = _found(tx, account_id, task_id)
+            if task.owner is None:
+                tx.remove_task(task.key)
+                return
+            state = lifecycle.after(task.state, Cause.DELETED)
+            tx.change_task(task.key, at=now, by=operator, desired=Desired.DELETE, state=state)
+            name = lifecycle.EVENTS[Cause.DELETED]
+            tx.add_event(task.key, at=now, name=name, text="deleted", by=operator)
+
+        await self._store.write(work)
+        self._hints.tasks_changed()
+
+    async def describe(self, account_id: int, *, task_id: str = "", page: int = 1, size: int = 10) -> PullPage:
+        """One page (the first is 1) of the account's tasks, or the one task that is asked for, if there."""
+
+        def work(tx: Tx) -> tuple[Sequence[Task], int, int]:
+            account = tx.account(account_id)
+            limit = account.task_limit if account else 0
+            if task_id:
+                task = tx.task(account_id, pull.FAMILY, task_id)
+                tasks = [task] if task else []
+                return tasks, len(tasks), limit
+            tasks = list(tx.tasks(account_id, pull.FAMILY, offset=(page - 1) * size, limit=size))
+            return tasks, tx.count_tasks(account_id, pull.FAMILY), limit
+
+        tasks, total, limit = await self._store.read(work)
+        now = self._clock()
+        views = tuple(_view(task, self._live, now) for task in tasks)
+        return PullPage(views=views, total=total, limit=limit)
+
+    async def status(self, account_id: int, task_id: str) -> PullView:
+        """One task. Raise `TaskNotFound`."""
+        task = await self._store.read(lambda tx: _found(tx, account_id, task_id))
+        return _view(task, self._live, self._clock())
+
+    async def _check_addresses(self, spec: PullSpec, before: PullSpec | None = None) -> None:
+        """Ask the network policy about each address that was not in the spec before."""
+        known = _addresses(before) if before else {}
+        for refusal, address in _addresses(spec).items():
+            if address == known.get(refusal):
+                continue
+            try:
+                await self._addresses.check(*address)
+            except AddressRefused as error:
+                raise refusal(error.message) from error
+
+
+async def list_tasks(
+    store: Store,
+    live: LiveStatus,
+    now: int,
+    *,
+    account_id: int | None = None,
+    offset: int = 0,
+    limit: int = -1,
+) -> Sequence[PullView]:
+    """Pull tasks of one account or of all, those changed last first; `limit` -1: all from `offset` on."""
+    tasks = await store.read(lambda tx: tx.tasks(account_id, pull.FAMILY, offset=offset, limit=limit))
+    return [_view(task, live, now) for task in tasks]
+
+
+async def show_task(
+    store: Store, live: LiveStatus, now: int, *, account_id: int, task_id: str, events: int = 100
+) -> tuple[PullView, Sequence[Event]]:
+    """One pull task and its newest `events`, oldest of them first. Raise `TaskNotFound`."""
+
+    def work(tx: Tx) -> tuple[Task, Sequence[Event]]:
+        task = _found(tx, account_id, task_id)
+        return task, tx.last_events(task.key, events)
+
+    task, history = await store.read(work)
+    return _view(task, live, now), history
+
+
+def _view(task: Task, live: LiveStatus, now: int) -> PullView:
+    spec = pull.decode(task.spec)
+    observed = _newest(live.observed(task.key), task.observed)
+    return PullView(task=task, spec=spec, run=pull.run_status(task, spec, observed, now))
+
+
+def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:
+    """Where a spec leads, by what is raised if that is forbidden."""
+    callback = pull.callback_address(spec)
+    return {
+        InvalidSourceUrl: pull.source_address(spec),
+        InvalidToUrl: pull.destination_address(spec),
+        **({InvalidCallbackUrl: callback} if callback else {}),
+    }
+
+
+def _newest(first: Observed | None, second: Observed | None) -> Observed | None:
+    """The observation of the later run, and within one run the later one."""
+    if first is None or second is None:
+        return first or second
+    return max(first, second, key=lambda one: (one.epoch, one.at))
+
+
+def _found(tx: Tx, account_id: int, task_id: str) -> Task:
+    task = tx.task(account_id, pull.FAMILY, task_id)
+    if task is None:
+        raise TaskNotFound
+    return task
+
+
+def _free_number(tx: Tx, account_id: int) -> str:
+    """The family's next number that no caller has taken as a SpecifyTaskId of this account."""
+    while True:
+        number = str(tx.next_task_number(pull.FAMILY, pull.FIRST_NUMBER))
+        if tx.task(account_id, pull.FAMILY, number) is None:
+            return number
+
+
+def _causes(task: Task, change: PullChange, *, end_at: int | None, now: int) -> list[Cause]:
+    """What a change means for the task's state, in order. Raise `Conflict`."""
+    ended = end_at is not None and end_at <= now
+    renewed = task.state is State.ENDED and change.end_time is not None
+    if change.status and (ended or (task.state is State.ENDED and not renewed)):
+        raise Conflict("The task has ended; give it a later EndTime first.")
+    causes = [Cause.RENEWED] if renewed else []
+    if change.status == "pause" or (renewed and not change.status and task.desired is Desired.PAUSE):
+        causes.append(Cause.PAUSED)
+    elif change.status == "enable":
+        causes.append(Cause.ENABLED if task.owner is None else Cause.RESUMED)
+    return causes
+
+
+def _history(causes: Sequence[Cause], change: PullChange) -> Sequence[tuple[str, str]]:
+    """Names and sentences of the events that a change leaves: no values, since these may hold keys."""
+    lines = [(lifecycle.EVENTS[cause], cause.value) for cause in causes]
+    fields = [name for name in change.given() if name != "status"]
+    if fields or not lines:
+        lines.append((lifecycle.MODIFIED, f"changed {', '.join(fields) or 'nothing'}"))
+    return lines
