@@ -1,0 +1,195 @@
+"""Where accounts, tasks and events are kept: SQLite in DATA, through SQLAlchemy Core.
+
+A transaction runs in a thread: writes one after the other, reads beside them, each on a snapshot of its own.
+A write is on the disk when it returns.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from penstock.errors import ConfigError, StoreError
+from penstock.store import migrations, schema
+from penstock.store.secrets import Sealer, load_sealer
+from penstock.store.tx import SqlTx
+
+T = TypeVar("T")
+
+DATABASE = "penstock.db"
+#: How long a transaction waits for another process's write, in ms.
+BUSY_TIMEOUT = 5000
+READERS = 4
+
+_KEY_CHECK = b"penstock"
+
+
+class SqlStore:
+    """`penstock.tasks.ports.Store` on a database whose tables are there."""
+
+    def __init__(self, url: str | URL | Path, sealer: Sealer, *, inline: bool = False) -> None:
+        """`inline`: run in the caller's thread, for programs that do one thing at a time and simulations."""
+        if isinstance(url, Path):
+            url = URL.create("sqlite", database=str(url))
+        self._sealer = sealer
+        # Parameters hold secrets; they must stand in no error.
+        engine = create_engine(
+            url, hide_parameters=True, pool_size=READERS + 1, connect_args={"check_same_thread": False}
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        self._engine = engine
+        self._writing = engine.execution_options(writes=True)
+        self._writer = None if inline else ThreadPoolExecutor(1, "store-write")
+        self._readers = None if inline else ThreadPoolExecutor(READERS, "store-read")
+        self._closed = False
+
+    async def read(self, work: Callable[[SqlTx], T]) -> T:
+        """As `penstock.tasks.ports.Store.read`."""
+        return await self._in(self._readers, lambda: self.read_now(work))
+
+    async def write(self, work: Callable[[SqlTx], T]) -> T:
+        """As `penstock.tasks.ports.Store.write`."""
+        return await self._in(self._writer, lambda: self.write_now(work))
+
+    def read_now(self, work: Callable[[SqlTx], T]) -> T:
+        """`read` in this thread."""
+        with _translated(), self._engine.begin() as connection:
+            return work(SqlTx(connection, self._sealer))
+
+    def write_now(self, work: Callable[[SqlTx], T]) -> T:
+        """`write` in this thread."""
+        with _translated(), self._writing.begin() as connection:
+            return work(SqlTx(connection, self._sealer))
+
+    def close(self) -> None:
+        """Wait for what runs, and let go of the database. More than once is fine."""
+        self._closed = True
+        for executor in (self._writer, self._readers):
+            if executor is not None:
+                executor.shutdown()
+        self._engine.dispose()
+
+    def migrate(self) -> None:
+        """Bring the tables up to date, in one transaction, and see that our key fits."""
+        with _translated(), self._writing.begin() as connection:
+            migrations.upgrade(connection)
+            if connection.execute(select(schema.key_check)).first() is None:
+                sealed = self._sealer.seal(_KEY_CHECK, "key_check")
+                connection.execute(insert(schema.key_check), {"id": 1, "sealed": sealed})
+
+    def check(self) -> None:
+        """Raise `StoreError` unless the tables are ours and of our version, `ConfigError` if the key is not."""
+        with _translated(), self._engine.begin() as connection:
+            migrations.check(connection)
+            self._check_key(connection)
+
+    def _check_key(self, connection: Connection) -> None:
+        sealed = connection.execute(select(schema.key_check.c.sealed)).scalar_one()
+        try:
+            self._sealer.open(sealed, "key_check")
+        except StoreError as error:
+            raise ConfigError("The security key is not the one that this database was written with.") from error
+
+    async def _in(self, executor: ThreadPoolExecutor | None, call: Callable[[], T]) -> T:
+        if self._closed:
+            raise StoreError("The database has been closed.")
+        if executor is None:
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def open_store(
+    database_url: str, data: Path, security_key: str | None, *, migrate: bool, inline: bool = False
+) -> SqlStore:
+    """The store of this DATA, ready for use.
+
+    Args:
+        database_url: ``sqlite:///PATH``; empty: ``DATA/penstock.db``.
+        data: the folder DATA; made, for us alone, if `migrate` and it is not there.
+        security_key: 32 bytes as hex or base64; empty or None: ``DATA/secret.key``, made with a new database.
+        migrate: make or update the tables first, under a lock; else they must be there as we know them.
+        inline: see `SqlStore`.
+
+    Raises:
+        ConfigError: the URL or the key cannot be used.
+        SchemaTooNew: a newer Penstock wrote the database.
+        StoreError: the database is absent, not ours, or cannot be opened.
+    """
+    path = _database_path(database_url, data)
+    if not migrate:
+        if not path.exists():
+            raise StoreError(f"There is no database {path}; `penstock serve` makes it.")
+        return _checked(SqlStore(path, load_sealer(data, security_key, fresh=False), inline=inline))
+    with _locked(data):
+        sealer = load_sealer(data, security_key, fresh=not path.exists())
+        return _checked(SqlStore(path, sealer, inline=inline), migrate=True)
+
+
+def _checked(store: SqlStore, *, migrate: bool = False) -> SqlStore:
+    try:
+        if migrate:
+            store.migrate()
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _database_path(database_url: str, data: Path) -> Path:
+    if not database_url:
+        return data / DATABASE
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise ConfigError("database.url is not a database URL.") from None
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise ConfigError("database.url: only sqlite:///PATH is served yet.")
+    return Path(url.database)
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Have DATA, and hold a lock on its making against other processes."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data / "migrate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"The data folder {data} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The one seam where the database's errors become ours."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        reason = getattr(error, "orig", None) or error
+        raise StoreError(f"The database cannot answer: {str(reason).splitlines()[0]}.") from error
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    """What a new SQLite connection is told. sqlite3's own notion of transactions is switched off."""
+    connection.isolation_level = None
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    """Take the write lock at once: one taken later cannot wait, since its snapshot may be old by then."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

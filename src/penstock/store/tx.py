@@ -1,0 +1,379 @@
+"""The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from penstock.errors import Conflict, InvalidTaskId, TaskNotFound
+from penstock.store import schema
+from penstock.store.schema import access_key, account, checkpoint, event, sdk_app, task
+from penstock.store.secrets import Sealer
+from penstock.tasks import lifecycle
+from penstock.tasks.lifecycle import Cause
+from penstock.tasks.model import AccessKey, Account, Desired, Event, Observed, SdkApp, State, Task
+
+#: The first account's AppId is one more.
+APP_ID_BASE = 1_300_000_000
+
+_DAY = 86_400_000
+#: How long events and ended tasks are kept, in ms.
+KEEP = 30 * _DAY
+KEEP_EVENTS = 10_000
+
+#: Who is named by the events of rows that the passing of time settles.
+_CLOCK = "clock"
+
+_TASKS = select(task, checkpoint.c.observed).outerjoin(checkpoint, checkpoint.c.task_key == task.c.key)
+_NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
+
+
+class SqlTx:
+    """`penstock.tasks.ports.Tx` on one connection; see there for what each verb promises."""
+
+    def __init__(self, connection: Connection, sealer: Sealer) -> None:
+        self._db = connection
+        self._sealer = sealer
+
+    # accounts
+
+    def add_account(self, name: str, *, task_limit: int) -> Account:
+        number = self._next("account", 1)
+        added = Account(id=number, name=name, app_id=APP_ID_BASE + number, task_limit=task_limit)
+        try:
+            self._db.execute(insert(account), msgspec.structs.asdict(added))
+        except IntegrityError as error:
+            raise Conflict(f"There is an account {name} already.") from error
+        return added
+
+    def account(self, account_id: int) -> Account | None:
+        return self._account(account.c.id == account_id)
+
+    def account_named(self, name: str) -> Account | None:
+        return self._account(account.c.name == name)
+
+    def accounts(self) -> Sequence[Account]:
+        rows = self._db.execute(select(account).order_by(account.c.id))
+        return [Account(**row) for row in rows.mappings()]
+
+    def add_key(self, key: AccessKey) -> None:
+        sealed = self._sealer.seal(key.secret_key.encode(), _key_context(key.secret_id))
+        self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
+
+    def key(self, secret_id: str) -> AccessKey | None:
+        query = select(access_key).where(access_key.c.secret_id == secret_id)
+        return next(iter(self._access_keys(query)), None)
+
+    def keys(self, account_id: int) -> Sequence[AccessKey]:
+        query = select(access_key).where(access_key.c.account_id == account_id)
+        return self._access_keys(query.order_by(access_key.c.secret_id))
+
+    def add_sdk_app(self, app: SdkApp) -> None:
+        sealed = self._sealer.seal(app.secret_key.encode(), _app_context(app.sdk_app_id))
+        try:
+            self._db.execute(insert(sdk_app), msgspec.structs.asdict(app) | {"secret_key": sealed})
+        except IntegrityError as error:
+            raise Conflict(f"SdkAppId {app.sdk_app_id} belongs to an account already.") from error
+
+    def sdk_apps(self, account_id: int) -> Sequence[SdkApp]:
+        query = select(sdk_app).where(sdk_app.c.account_id == account_id).order_by(sdk_app.c.sdk_app_id)
+        return [
+            SdkApp(
+                sdk_app_id=row.sdk_app_id,
+                account_id=row.account_id,
+                secret_key=self._sealer.open(row.secret_key, _app_context(row.sdk_app_id)).decode(),
+            )
+            for row in self._db.execute(query)
+        ]
+
+    # tasks, as the API sees them
+
+    def next_task_number(self, family: str, first: int) -> int:
+        return self._next(f"task.{family}", first)
+
+    def insert_task(
+        self,
+        *,
+        account_id: int,
+        family: str,
+        id: str,
+        spec: bytes,
+        state: State,
+        start_at: int,
+        end_at: int | None,
+        region: str,
+        at: int,
+        by: str,
+    ) -> Task:
+        values = {
+            "account_id": account_id,
+            "family": family,
+            "id": id,
+            "spec": self._sealer.seal(spec, _spec_context(account_id, family, id)),
+            "desired": Desired.ENABLE.value,
+            "state": state.value,
+            "state_at": at,
+            "revision": 1,
+            "start_at": start_at,
+            "end_at": end_at,
+            "region": region,
+            "created_at": at,
+            "created_by": by,
+            "updated_at": at,
+            "updated_by": by,
+            "epoch": 0,
+        }
+        if self.task(account_id, family, id):
+            raise InvalidTaskId(f"TaskId {id} belongs to another task.")
+        key = self._db.execute(insert(task).returning(task.c.key), values).scalar_one()
+        return self._task_of_key(key)
+
+    def task(self, account_id: int, family: str, id: str) -> Task | None:
+        of_id = (task.c.account_id == account_id, task.c.family == family, task.c.id == id)
+        return self._one(_TASKS.where(schema.VISIBLE, *of_id))
+
+    def task_by_key(self, key: int) -> Task | None:
+        return self._one(_TASKS.where(schema.VISIBLE, task.c.key == key))
+
+    def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
+        keys = select(task.c.key).where(schema.VISIBLE)
+        if account_id is not None:
+            keys = keys.where(task.c.account_id == account_id)
+        if family is not None:
+            keys = keys.where(task.c.family == family)
+        # The page is cut from the index alone; only its rows are read.
+        keys = keys.order_by(*_NEWEST_FIRST).offset(min(offset, 2**62))
+        keys = keys.limit(limit) if limit >= 0 else keys
+        return self._all(_TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST))
+
+    def count_tasks(self, account_id: int, family: str) -> int:
+        query = select(func.count()).where(schema.VISIBLE, task.c.account_id == account_id, task.c.family == family)
+        return self._db.execute(query).scalar_one()
+
+    def change_task(
+        self,
+        key: int,
+        *,
+        at: int,
+        by: str,
+        spec: bytes | None = None,
+        desired: Desired | None = None,
+        state: State | None = None,
+        start_at: int | None = None,
+        end_at: int | None = None,
+    ) -> Task:
+        before = self.task_by_key(key)
+        if before is None:
+            raise TaskNotFound
+        given = {"desired": desired, "state": state, "start_at": start_at, "end_at": end_at}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if spec is not None:
+            values["spec"] = self._sealer.seal(spec, _spec_context(before.account_id, before.family, before.id))
+        if state is not None and state is not before.state:
+            values["state_at"] = at
+        values |= {"revision": before.revision + 1, "updated_at": at, "updated_by": by}
+        self._db.execute(update(task).where(task.c.key == key).values(values))
+        return self._task_of_key(key)
+
+    def remove_task(self, key: int) -> None:
+        self._db.execute(delete(task).where(task.c.key == key))
+
+    # tasks, as a worker sees them
+
+    def claimable_owners(self) -> Sequence[str]:
+        query = select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner)
+        return list(self._db.execute(query).scalars())
+
+    def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
+        self._bury(dead, now)
+        if limit <= 0:
+            return []
+        due = (
+            schema.WAITING,
+            task.c.desired == Desired.ENABLE.value,
+            task.c.start_at <= now,
+            task.c.end_at.is_(None) | (task.c.end_at > now),
+        )
+        found = self._all(_TASKS.where(*due).order_by(task.c.start_at, task.c.key).limit(limit))
+        return [self._take(one, owner, now) for one in found]
+
+    def owned(self, owner: str) -> Sequence[Task]:
+        return self._all(_TASKS.where(schema.OWNED, task.c.owner == owner).order_by(task.c.key))
+
+    def set_state(self, key: int, *, owner: str, epoch: int, state: State, at: int, text: str = "") -> bool:
+        held = self._held(key, owner, epoch)
+        if held is None:
+            return False
+        cause = lifecycle.REPORTS[state]
+        if held.state is not state and lifecycle.allowed(held.state, cause):
+            self._move(held, cause, at=at, by=owner, text=text)
+        return True
+
+    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int, revision: int | None = None) -> bool:
+        held = self._held(key, owner, epoch)
+        if held is None:
+            return False
+        believed = state is State.ENDED and revision in (None, held.revision)
+        if believed and lifecycle.allowed(held.state, Cause.ENDED):
+            self._move(held, Cause.ENDED, at=at, by=owner, text="came to its end", owner=None)
+        else:
+            self._let_go(held, at=at, by=owner, text=f"given up by {owner}")
+        return True
+
+    def checkpoint(self, owner: str, observed: Iterable[Observed]) -> int:
+        query = select(task.c.key, task.c.epoch).where(schema.OWNED, task.c.owner == owner)
+        held = {row.key: row.epoch for row in self._db.execute(query)}
+        values = [
+            {"task_key": one.key, "epoch": one.epoch, "at": one.at, "observed": msgspec.json.encode(one)}
+            for one in observed
+            if held.get(one.key) == one.epoch
+        ]
+        if values:
+            statement = upsert(checkpoint)
+            new = {name: statement.excluded[name] for name in ("epoch", "at", "observed")}
+            self._db.execute(statement.on_conflict_do_update(index_elements=[checkpoint.c.task_key], set_=new), values)
+        return len(values)
+
+    def sweep(self, now: int, *, dead: Collection[str]) -> Sequence[Task]:
+        settled = {one.key: one for one in self._bury(dead, now)}
+        for one in self._all(_TASKS.where(schema.DOOMED, task.c.owner.is_(None))):
+            settled[one.key] = self._let_go(one, at=now, by=_CLOCK, text="")
+        for one in self._all(_TASKS.where(schema.MAY_END, task.c.end_at <= now)):
+            settled[one.key] = self._move(one, Cause.ENDED, at=now, by=_CLOCK, text="its end time has passed")
+        return list(settled.values())
+
+    def prune(self, now: int) -> int:
+        old = select(event.c.id).where(event.c.at < now - KEEP).limit(5000)
+        gone = self._db.execute(delete(event).where(event.c.id.in_(old))).rowcount
+        crowded = select(event.c.task_key).group_by(event.c.task_key).having(func.count() > KEEP_EVENTS).limit(10)
+        for key in list(self._db.execute(crowded).scalars()):
+            newest_first = select(event.c.id).where(event.c.task_key == key).order_by(event.c.id.desc())
+            surplus = newest_first.offset(KEEP_EVENTS).limit(5000)
+            gone += self._db.execute(delete(event).where(event.c.id.in_(surplus))).rowcount
+        ended = select(task.c.key).where(schema.ENDED, task.c.state_at < now - KEEP).limit(10)
+        return gone + self._db.execute(delete(task).where(task.c.key.in_(ended))).rowcount
+
+    # history
+
+    def add_event(self, task_key: int, *, at: int, name: str, text: str, by: str) -> None:
+        row = select(task.c.key, literal(at), literal(name), literal(text), literal(by))
+        there = row.where(task.c.key == task_key)
+        self._db.execute(insert(event).from_select(["task_key", "at", "name", "text", "by"], there))
+
+    def events(self, task_key: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
+        query = select(event).where(event.c.task_key == task_key, event.c.id > after)
+        return self._events(query.order_by(event.c.id).limit(limit))
+
+    def last_events(self, task_key: int, limit: int) -> Sequence[Event]:
+        query = select(event).where(event.c.task_key == task_key).order_by(event.c.id.desc()).limit(limit)
+        return self._events(query)[::-1]
+
+    # how it is done
+
+    def _next(self, name: str, first: int) -> int:
+        """The next number of a sequence."""
+        numbers = schema.sequence
+        raised = update(numbers).where(numbers.c.name == name).values(value=numbers.c.value + 1)
+        number = self._db.execute(raised.returning(numbers.c.value)).scalar_one_or_none()
+        if number is None:
+            number = first
+            self._db.execute(insert(numbers), {"name": name, "value": number})
+        return number
+
+    def _bury(self, dead: Collection[str], now: int) -> list[Task]:
+        """Let go of all that dead owners hold."""
+        if not dead:
+            return []
+        held = self._all(_TASKS.where(schema.OWNED, task.c.owner.in_(dead)).order_by(task.c.key))
+        return [self._let_go(one, at=now, by=_CLOCK, text=f"its worker {one.owner} has died") for one in held]
+
+    def _take(self, one: Task, owner: str, now: int) -> Task:
+        epoch = one.epoch + 1
+        text = f"taken by {owner}, epoch {epoch}"
+        return self._move(one, Cause.CLAIMED, at=now, by=owner, text=text, owner=owner, epoch=epoch)
+
+    def _held(self, key: int, owner: str, epoch: int) -> Task | None:
+        """The row, if this owner still holds it in this epoch."""
+        fence = (task.c.key == key, task.c.owner == owner, task.c.epoch == epoch)
+        return self._one(_TASKS.where(*fence))
+
+    def _let_go(self, held: Task, *, at: int, by: str, text: str) -> Task:
+        """Nobody runs it any more; a row that is to be deleted goes."""
+        if held.desired is Desired.DELETE:
+            self.remove_task(held.key)
+            return msgspec.structs.replace(held, owner=None)
+        return self._move(held, Cause.RELEASED, at=at, by=by, text=text, owner=None)
+
+    def _move(self, before: Task, cause: Cause, *, at: int, by: str, text: str, **values: Any) -> Task:
+        """Change the state and what goes with it, and write the event."""
+        state = lifecycle.after(before.state, cause)
+        moved = values if state is before.state else values | {"state": state, "state_at": at}
+        if moved:
+            self._db.execute(update(task).where(task.c.key == before.key).values(moved))
+        self.add_event(before.key, at=at, name=lifecycle.EVENTS[cause], text=text, by=by)
+        return msgspec.structs.replace(before, **moved)
+
+    def _task_of_key(self, key: int) -> Task:
+        [found] = self._all(_TASKS.where(task.c.key == key))
+        return found
+
+    def _one(self, query: "Select[Any]") -> Task | None:
+        return next(iter(self._all(query)), None)
+
+    def _all(self, query: "Select[Any]") -> list[Task]:
+        return [self._task(row) for row in self._db.execute(query).mappings()]
+
+    def _task(self, row: RowMapping) -> Task:
+        context = _spec_context(row["account_id"], row["family"], row["id"])
+        observed = row["observed"]
+        values = dict(row) | {
+            "spec": self._sealer.open(row["spec"], context),
+            "desired": Desired(row["desired"]),
+            "state": State(row["state"]),
+            "observed": msgspec.json.decode(observed, type=Observed) if observed else None,
+        }
+        return Task(**values)
+
+    def _account(self, condition: ColumnElement[bool]) -> Account | None:
+        row = self._db.execute(select(account).where(condition)).mappings().first()
+        return Account(**row) if row else None
+
+    def _access_keys(self, query: "Select[Any]") -> list[AccessKey]:
+        return [
+            AccessKey(
+                secret_id=row.secret_id,
+                secret_key=self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode(),
+                account_id=row.account_id,
+                enabled=row.enabled,
+            )
+            for row in self._db.execute(query)
+        ]
+
+    def _events(self, query: "Select[Any]") -> list[Event]:
+        return [Event(**row) for row in self._db.execute(query).mappings()]
+
+
+def _key_context(secret_id: str) -> str:
+    return f"access_key.secret_key:{secret_id}"
+
+
+def _app_context(sdk_app_id: int) -> str:
+    return f"sdk_app.secret_key:{sdk_app_id}"
+
+
+def _spec_context(account_id: int, family: str, task_id: str) -> str:
+    return f"task.spec:{account_id}:{family}:{task_id}"

@@ -1,0 +1,235 @@
+"""The verbs of a transaction, on a real SQLite file."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from penstock.errors import InvalidTaskId, StoreError, TaskNotFound
+from penstock.store import schema
+from penstock.store.sql import SqlStore
+from penstock.store.tx import KEEP_EVENTS, SqlTx
+from penstock.tasks.accounts import create_account
+from penstock.tasks.model import Desired
+from tests.unit.making import (
+    DAY,
+    NOW,
+    add_account,
+    add_task,
+    claim,
+    event_names,
+    open_new,
+    read_task,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    store = open_new(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def account(store: SqlStore) -> int:
+    return add_account(store)
+
+
+class TestTransactions:
+    """All or nothing."""
+
+    async def test_error_undoes_everything(self, store: SqlStore) -> None:
+        def work(tx: SqlTx) -> None:
+            tx.add_account("a", task_limit=1)
+            raise TaskNotFound
+
+        with pytest.raises(TaskNotFound):
+            await store.write(work)
+        assert await store.read(lambda tx: tx.accounts()) == []
+
+    async def test_read_sees_one_moment(self, store: SqlStore, account: int) -> None:
+        def work(tx: SqlTx) -> tuple[int, int]:
+            before = tx.count_tasks(account, "pull")
+            add_task(store, account, "a")
+            return before, tx.count_tasks(account, "pull")
+
+        assert await store.read(work) == (0, 0)
+        assert await store.read(lambda tx: tx.count_tasks(account, "pull")) == 1
+
+    async def test_locked_database_is_a_store_error(self, store: SqlStore, tmp_path: Path) -> None:
+        other = sqlite3.connect(tmp_path / "penstock.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=1")
+        with pytest.raises(StoreError, match="database is locked"):
+            await store.write(lambda tx: tx.add_account("a", task_limit=1))
+        assert await store.read(lambda tx: tx.accounts()) == []
+        other.execute("ROLLBACK")
+        other.close()
+        await store.write(lambda tx: tx.add_account("a", task_limit=1))
+
+    async def test_error_of_the_database_tells_no_value(self, store: SqlStore) -> None:
+        with pytest.raises(StoreError) as refused:
+            add_task(store, 999, "secret-id")
+        assert "FOREIGN KEY" in refused.value.message
+        assert "secret-id" not in refused.value.message + str(refused.value.__cause__)
+
+    async def test_closed_store_says_so(self, store: SqlStore) -> None:
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await store.read(lambda tx: tx.accounts())
+
+    async def test_writes_are_made_for_the_disk(self, store: SqlStore) -> None:
+        with store._engine.connect() as connection:
+            pragmas = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            }
+        assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+class TestSecrets:
+    """What must not be read from the disk."""
+
+    async def test_no_secret_stands_in_the_files(self, store: SqlStore, account: int, tmp_path: Path) -> None:
+        made = await create_account(store, "other", sdk_app_ids=[7])
+        add_task(store, account, "a", spec=b"rtmp://h/app/str3am-key")
+        stored = b"".join(path.read_bytes() for path in tmp_path.glob("penstock.db*"))
+        assert made.secret_id.encode() in stored
+        for secret in (made.secret_key, made.sdk_apps[0].secret_key, "str3am-key"):
+            assert secret.encode() not in stored
+
+    async def test_secret_moved_to_another_row_does_not_open(self, store: SqlStore, account: int) -> None:
+        first, second = add_task(store, account, "a"), add_task(store, account, "b")
+        with store._engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"UPDATE task SET spec = (SELECT spec FROM task WHERE key = {first.key}) WHERE key = {second.key}"
+            )
+        with pytest.raises(StoreError, match="cannot be opened"):
+            read_task(store, second.key)
+        assert read_task(store, first.key) == first
+
+
+class TestRows:
+    """Tasks as callers see them."""
+
+    async def test_id_is_unique_within_account_and_family(self, store: SqlStore, account: int) -> None:
+        add_task(store, account, "a")
+        with pytest.raises(InvalidTaskId):
+            add_task(store, account, "a")
+        add_task(store, account, "a", family="link")
+        add_task(store, add_account(store, "other"), "a")
+
+    async def test_id_is_free_again_before_the_old_row_is_gone(self, store: SqlStore, account: int) -> None:
+        old = add_task(store, account, "a")
+        claim(store, "w-1")
+        store.write_now(lambda tx: tx.change_task(old.key, at=NOW, by="", desired=Desired.DELETE))
+        new = add_task(store, account, "a")
+        assert new.key > old.key
+        assert store.read_now(lambda tx: tx.task(account, "pull", "a")) == new
+
+    async def test_keys_are_never_used_again(self, store: SqlStore, account: int) -> None:
+        old = add_task(store, account, "a")
+        store.write_now(lambda tx: tx.remove_task(old.key))
+        assert add_task(store, account, "a").key > old.key
+
+    async def test_numbers_are_never_given_twice(self, store: SqlStore) -> None:
+        def work(tx: SqlTx) -> list[int]:
+            return [tx.next_task_number("pull", 10001), tx.next_task_number("link", 1)]
+
+        assert [store.write_now(work) for _ in range(2)] == [[10001, 1], [10002, 2]]
+
+    async def test_list_goes_from_the_latest_update_on_and_from_the_newest_row(
+        self, store: SqlStore, account: int
+    ) -> None:
+        keys = [add_task(store, account, name, at=at).key for name, at in [("a", 3), ("b", 1), ("c", 3), ("d", 2)]]
+        listed = store.read_now(lambda tx: tx.tasks(account, "pull"))
+        assert [task.key for task in listed] == [keys[2], keys[0], keys[3], keys[1]]
+        page = store.read_now(lambda tx: tx.tasks(None, None, offset=1, limit=2))
+        assert list(page) == list(listed[1:3])
+
+    async def test_list_of_one_account_and_family_holds_no_other(self, store: SqlStore, account: int) -> None:
+        task = add_task(store, account, "a")
+        add_task(store, account, "a", family="link")
+        add_task(store, add_account(store, "other"), "a")
+        assert store.read_now(lambda tx: tx.tasks(account, "pull")) == [task]
+        assert store.read_now(lambda tx: tx.count_tasks(account, "pull")) == 1
+        assert len(store.read_now(lambda tx: tx.tasks(None, None))) == 3
+
+    async def test_unknown_row_cannot_be_changed(self, store: SqlStore) -> None:
+        with pytest.raises(TaskNotFound):
+            store.write_now(lambda tx: tx.change_task(1, at=NOW, by=""))
+
+    @pytest.mark.parametrize(
+        ("account_id", "family", "step"),
+        [
+            (1, "pull", "SEARCH task USING INDEX task_listing (account_id=? AND family=?)"),
+            (None, None, "SCAN task USING INDEX task_all"),
+        ],
+        ids=["one account", "all"],
+    )
+    async def test_page_is_cut_from_an_index_in_its_order(
+        self, store: SqlStore, account_id: int | None, family: str | None, step: str
+    ) -> None:
+        asked: list[tuple[str, tuple[object, ...]]] = []
+        event.listen(store._engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+        store.read_now(lambda tx: tx.tasks(account_id, family, offset=40, limit=20))
+        statement, values = asked[-1]
+        with store._engine.begin() as connection:
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+        assert step in plan
+        # Only the page's own rows are sorted, after they were found.
+        assert [index for index, one in enumerate(plan) if "TEMP B-TREE" in one] == [len(plan) - 1]
+
+
+class TestHistory:
+    """Events, and their bounds."""
+
+    async def test_events_are_read_in_order_page_by_page(self, store: SqlStore, account: int) -> None:
+        key = add_task(store, account, "a").key
+        other = add_task(store, account, "b").key
+
+        def work(tx: SqlTx) -> None:
+            for number in range(5):
+                tx.add_event(key, at=NOW, name=f"e{number}", text="", by="")
+                tx.add_event(other, at=NOW, name="other", text="", by="")
+
+        store.write_now(work)
+        first = store.read_now(lambda tx: tx.events(key, limit=3))
+        rest = store.read_now(lambda tx: tx.events(key, after=first[-1].id))
+        assert [line.name for line in [*first, *rest]] == ["e0", "e1", "e2", "e3", "e4"]
+        assert [line.name for line in store.read_now(lambda tx: tx.last_events(key, 2))] == ["e3", "e4"]
+
+    async def test_event_of_a_task_that_is_gone_is_dropped(self, store: SqlStore) -> None:
+        store.write_now(lambda tx: tx.add_event(7, at=NOW, name="late", text="", by=""))
+        assert store.read_now(lambda tx: tx.events(7)) == []
+
+    async def test_old_events_and_long_ended_tasks_are_pruned(self, store: SqlStore, account: int) -> None:
+        running = add_task(store, account, "a", end_at=None)
+        ended = add_task(store, account, "b")
+        store.write_now(lambda tx: tx.add_event(running.key, at=NOW, name="old", text="", by=""))
+        store.write_now(lambda tx: tx.sweep(NOW + DAY, dead=()))
+        assert store.write_now(lambda tx: tx.prune(NOW + 30 * DAY)) == 0
+        assert store.write_now(lambda tx: tx.prune(NOW + 31 * DAY)) == 1
+        assert event_names(store, running.key) == []
+        assert store.write_now(lambda tx: tx.prune(NOW + 31 * DAY + 1)) > 0
+        assert [task.key for task in store.read_now(lambda tx: tx.tasks(None, None))] == [running.key]
+        assert ended.key != running.key
+
+    async def test_a_tasks_newest_ten_thousand_events_stay(self, store: SqlStore, account: int) -> None:
+        key, other = add_task(store, account, "a").key, add_task(store, account, "b").key
+        rows = [
+            {"task_key": key, "at": NOW + number, "name": str(number), "text": "", "by": ""}
+            for number in range(KEEP_EVENTS + 3)
+        ]
+        with store._writing.begin() as connection:
+            connection.execute(schema.event.insert(), rows)
+        store.write_now(lambda tx: tx.add_event(other, at=NOW, name="other", text="", by=""))
+        assert store.write_now(lambda tx: tx.prune(NOW)) == 3
+        [oldest] = store.read_now(lambda tx: tx.events(key, limit=1))
+        assert oldest.name == "3"
+        assert event_names(store, other) == ["other"]
+        assert store.write_now(lambda tx: tx.prune(NOW)) == 0
