@@ -14,7 +14,7 @@ from typing import Protocol
 from penstock.errors import MediaError
 from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
 from penstock.media.rtmp import chunk
-from penstock.media.rtmp.chunk import ChunkReader, Message
+from penstock.media.rtmp.chunk import ChunkReader, Message, Shortcut
 
 #: Bytes that may wait for one receiver before whole messages are dropped.
 QUEUE_LIMIT = 4 << 20
@@ -57,6 +57,8 @@ class Connection:
         self._reader = reader
         self.on_media = on_media
         self.on_command = on_command
+        #: See `penstock.media.lane`.
+        self.shortcut: Shortcut | None = None
         self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         #: Bytes that the socket took, and gave.
         self.sent = 0
@@ -146,9 +148,7 @@ class Connection:
     def _take(self, reader: ChunkReader, data: memoryview) -> bool:
         """Parse and dispatch; False when the connection is closed after that."""
         try:
-            messages = reader.feed(data)
-            for message in messages:
-                self.dispatch(message)
+            reader.read(data, self.dispatch, self.shortcut)
         except MediaError as error:
             self.close(error.message)
         if self._window and reader.received - self._acknowledged >= self._window // 2:

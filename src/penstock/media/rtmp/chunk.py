@@ -1,5 +1,7 @@
 """The RTMP chunk stream (RTMP 1.0, section 5.3), sans-IO: bytes in, messages out, and back."""
 
+from collections.abc import Callable
+
 from penstock.errors import MediaError
 
 #: Protocol control and command message types (RTMP 1.0, sections 5.4 and 7.1).
@@ -18,13 +20,17 @@ _EXTENDED = 0xFFFFFF
 
 #: (message type, timestamp in ms modulo 2^32, payload)
 Message = tuple[int, int, bytes]
+Take = Callable[[Message], None]
+#: Given a buffer and where a chunk begins in it, returns where the first chunk that it left begins, and whether that
+#: one is to be read now; if not, more bytes are awaited.
+Shortcut = Callable[[bytes, int], tuple[int, bool]]
 
 
 class ChunkError(MediaError):
     """The peer does not speak RTMP."""
 
 
-class _ChunkStream:
+class ChunkStream:
     """What type 1 to 3 headers of one chunk stream leave out."""
 
     __slots__ = ("extended", "field", "length", "pending", "started", "timestamp", "type")
@@ -51,29 +57,40 @@ class ChunkReader:
         self.chunk_size = DEFAULT_CHUNK_SIZE
         #: Bytes taken in since the connection began, for acknowledgements.
         self.received = 0
-        self._streams: dict[int, _ChunkStream] = {}
+        #: By chunk stream id.
+        self.streams: dict[int, ChunkStream] = {}
         self._tail = b""
         self._pending = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
         """Return the messages that `data` completes, in order. Raise `ChunkError` if it is not RTMP."""
+        messages: list[Message] = []
+        self.read(data, messages.append)
+        return messages
+
+    def read(self, data: bytes | bytearray | memoryview, take: Take, shortcut: Shortcut | None = None) -> None:
+        """Hand each message that `data` completes to `take`. Raise `ChunkError` if it is not RTMP.
+
+        A `shortcut` is asked first wherever a chunk begins: it may take whole messages out of the buffer itself.
+        """
         self.received += len(data)
         buffer = self._tail + data if self._tail else bytes(data)
-        messages: list[Message] = []
+        end = len(buffer)
         at = 0
-        while True:
-            after = self._chunk(buffer, at, messages)
+        while at < end:
+            if shortcut is not None:
+                at, more = shortcut(buffer, at)
+                if not more:
+                    break
+            after = self._chunk(buffer, at, take)
             if after == at:
                 break
             at = after
         self._tail = buffer[at:]
-        return messages
 
-    def _chunk(self, buffer: bytes, at: int, messages: list[Message]) -> int:  # noqa: C901 - the hot path
+    def _chunk(self, buffer: bytes, at: int, take: Take) -> int:  # noqa: C901 - the hot path
         """Read one whole chunk at `at`; return where the next begins, or `at` if it is not all there."""
         end = len(buffer)
-        if at >= end:
-            return at
         fmt = buffer[at] >> 6
         csid = buffer[at] & 63
         head = at + 1
@@ -82,7 +99,7 @@ class ChunkReader:
             if head > end:
                 return at
             csid = 64 + buffer[at + 1] + (buffer[at + 2] << 8 if csid else 0)
-        stream = self._streams.get(csid) or self._open(csid, fmt)
+        stream = self.streams.get(csid) or self._open(csid, fmt)
         # Read into locals first: nothing may change before the whole chunk is there.
         field, length, type_, extended = stream.field, stream.length, stream.type, stream.extended
         if fmt < 3:
@@ -107,37 +124,37 @@ class ChunkReader:
         if continues and fmt < 3 and length != stream.length:
             raise ChunkError(f"a new message begins inside another on chunk stream {csid}")
         have = len(stream.pending) if continues else 0
-        take = min(self.chunk_size, length - have)
-        after = head + take
+        size = min(self.chunk_size, length - have)
+        after = head + size
         if after > end:
             return at
         if not continues:
             stream.timestamp = field if fmt == 0 else (stream.timestamp + field) & 0xFFFFFFFF
             stream.field, stream.length, stream.type, stream.extended = field, length, type_, extended
-        if have == 0 and take == length:
-            self._finish(stream, buffer[head:after], messages)
+        if have == 0 and size == length:
+            self._finish(stream, buffer[head:after], take)
             return after
         stream.started = True
         stream.pending += buffer[head:after]
-        self._pending += take
+        self._pending += size
         if len(stream.pending) == length:
             payload = bytes(stream.pending)
             self._drop(stream)
-            self._finish(stream, payload, messages)
+            self._finish(stream, payload, take)
         elif self._pending > MAX_PENDING:
             raise ChunkError(f"more than {MAX_PENDING} bytes of unfinished messages")
         return after
 
-    def _open(self, csid: int, fmt: int) -> _ChunkStream:
-        if len(self._streams) >= MAX_CHUNK_STREAMS:
+    def _open(self, csid: int, fmt: int) -> ChunkStream:
+        if len(self.streams) >= MAX_CHUNK_STREAMS:
             raise ChunkError(f"more than {MAX_CHUNK_STREAMS} chunk streams")
         # librtmp starts its data stream with a type 1 header; only a length is really needed.
         if fmt > 1:
             raise ChunkError(f"chunk stream {csid} begins without a header")
-        stream = self._streams[csid] = _ChunkStream()
+        stream = self.streams[csid] = ChunkStream()
         return stream
 
-    def _finish(self, stream: _ChunkStream, payload: bytes, messages: list[Message]) -> None:
+    def _finish(self, stream: ChunkStream, payload: bytes, take: Take) -> None:
         type_ = stream.type
         if type_ == SET_CHUNK_SIZE:
             size = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
@@ -145,15 +162,16 @@ class ChunkReader:
                 raise ChunkError("the peer announced a chunk size of 0")
             self.chunk_size = min(size, MAX_MESSAGE)
         elif type_ == ABORT and len(payload) >= 4:
-            aborted = self._streams.get(int.from_bytes(payload[:4], "big"))
+            aborted = self.streams.get(int.from_bytes(payload[:4], "big"))
             if aborted is not None:
                 self._drop(aborted)
         elif type_ == AGGREGATE:
-            messages.extend(_split(payload, stream.timestamp))
+            for message in _split(payload, stream.timestamp):
+                take(message)
         else:
-            messages.append((type_, stream.timestamp, payload))
+            take((type_, stream.timestamp, payload))
 
-    def _drop(self, stream: _ChunkStream) -> None:
+    def _drop(self, stream: ChunkStream) -> None:
         self._pending -= len(stream.pending)
         stream.pending = bytearray()
         stream.started = False

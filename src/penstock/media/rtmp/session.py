@@ -70,7 +70,7 @@ class Session:
                     await self._send(chunk.user_control(chunk.PONG, int.from_bytes(payload[2:6], "big")))
                 elif type_ > chunk.PEER_BANDWIDTH:
                     return type_, timestamp, payload
-            self.backlog.extend(self.reader.feed(await self._receive(65536)))
+            self.reader.read(await self._receive(65536), self.backlog.append)
 
     async def next_command(self) -> list[amf.Value]:
         """Return the next command; media that comes before is put back, to be handled after it."""
