@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import pytest
+from hypothesis import settings
 
 from tests.parts import MISSING
 
@@ -11,6 +12,9 @@ from tests.parts import MISSING
 def pytest_configure() -> None:
     """Say that there is no event loop, or pytest-asyncio makes one to put back that nobody closes."""
     asyncio.set_event_loop(None)
+    # A busy machine is no failure.
+    settings.register_profile("penstock", deadline=None)
+    settings.load_profile("penstock")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

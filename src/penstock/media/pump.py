@@ -64,7 +64,6 @@ class Connection:
         self.sent = 0
         self.received = 0
         self._queue = bytearray()
-        self._window = 0
         self._acknowledged = 0
         self._finishing = False
 
@@ -151,7 +150,7 @@ class Connection:
             reader.read(data, self.dispatch, self.shortcut)
         except MediaError as error:
             self.close(error.message)
-        if self._window and reader.received - self._acknowledged >= self._window // 2:
+        if reader.window and reader.received - self._acknowledged >= reader.window // 2:
             self._acknowledged = reader.received
             self.send(chunk.control(chunk.ACKNOWLEDGEMENT, reader.received & 0xFFFFFFFF))
         return not self.closed.done()
@@ -169,8 +168,6 @@ class Connection:
                 self.on_command(type_, timestamp, payload[1:] if type_ == chunk.COMMAND_AMF3 else payload)
         elif type_ == chunk.USER_CONTROL:
             self._user_control(payload)
-        elif type_ == chunk.WINDOW_SIZE and len(payload) >= 4:
-            self._window = int.from_bytes(payload[:4], "big")
 
     def _data(self, timestamp: int, payload: bytes) -> None:
         if self.on_media is None:

@@ -50,16 +50,23 @@ class ChunkStream:
 class ChunkReader:
     """Turns a peer's byte stream into messages.
 
-    Chunk size changes and aborts are obeyed here; every other message is handed out, also the protocol's.
+    Chunk size changes and aborts are obeyed here, the window is noted; every other message is handed out, also the
+    protocol's.
     """
 
     def __init__(self) -> None:
         self.chunk_size = DEFAULT_CHUNK_SIZE
+        #: Bytes that the peer sends before it wants an acknowledgement; 0: it has not said.
+        self.window = 0
         #: Bytes taken in since the connection began, for acknowledgements.
         self.received = 0
         #: By chunk stream id.
         self.streams: dict[int, ChunkStream] = {}
+        #: A header that is not all there.
         self._tail = b""
+        #: The chunk whose payload is not all there, and how many bytes it misses.
+        self._current = ChunkStream()
+        self._missing = 0
         self._pending = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
@@ -77,6 +84,8 @@ class ChunkReader:
         buffer = self._tail + data if self._tail else bytes(data)
         end = len(buffer)
         at = 0
+        if self._missing:
+            at = self._payload(buffer, at, take)
         while at < end:
             if shortcut is not None:
                 at, more = shortcut(buffer, at)
@@ -88,8 +97,8 @@ class ChunkReader:
             at = after
         self._tail = buffer[at:]
 
-    def _chunk(self, buffer: bytes, at: int, take: Take) -> int:  # noqa: C901 - the hot path
-        """Read one whole chunk at `at`; return where the next begins, or `at` if it is not all there."""
+    def _chunk(self, buffer: bytes, at: int, take: Take) -> int:
+        """Read the chunk at `at`; return where its payload ends or is broken off, or `at` if its header is."""
         end = len(buffer)
         fmt = buffer[at] >> 6
         csid = buffer[at] & 63
@@ -100,7 +109,7 @@ class ChunkReader:
                 return at
             csid = 64 + buffer[at + 1] + (buffer[at + 2] << 8 if csid else 0)
         stream = self.streams.get(csid) or self._open(csid, fmt)
-        # Read into locals first: nothing may change before the whole chunk is there.
+        # Read into locals first: nothing may change before the whole header is there.
         field, length, type_, extended = stream.field, stream.length, stream.type, stream.extended
         if fmt < 3:
             size = 11 if fmt == 0 else 7 if fmt == 1 else 3
@@ -113,37 +122,41 @@ class ChunkReader:
             head += size
             extended = field == _EXTENDED
         if extended:
-            if head + 4 > end:
-                return at
-            value = int.from_bytes(buffer[head : head + 4], "big")
+            found = buffer[head : head + 4]
             # Some writers leave the field out of type 3 headers: only an equal value is the field.
-            if fmt < 3 or value == stream.field:
-                field = value
+            if fmt < 3 or field.to_bytes(4, "big").startswith(found):
+                if len(found) < 4:
+                    return at
+                field = int.from_bytes(found, "big")
                 head += 4
-        continues = stream.started
-        if continues and fmt < 3 and length != stream.length:
-            raise ChunkError(f"a new message begins inside another on chunk stream {csid}")
-        have = len(stream.pending) if continues else 0
-        size = min(self.chunk_size, length - have)
-        after = head + size
-        if after > end:
-            return at
-        if not continues:
+        if not stream.started:
             stream.timestamp = field if fmt == 0 else (stream.timestamp + field) & 0xFFFFFFFF
             stream.field, stream.length, stream.type, stream.extended = field, length, type_, extended
-        if have == 0 and size == length:
+        elif length != stream.length:
+            raise ChunkError(f"a new message begins inside another on chunk stream {csid}")
+        size = min(self.chunk_size, length - len(stream.pending))
+        after = head + size
+        if size == length and after <= end:
             self._finish(stream, buffer[head:after], take)
             return after
         stream.started = True
-        stream.pending += buffer[head:after]
-        self._pending += size
-        if len(stream.pending) == length:
+        self._current, self._missing = stream, size
+        return self._payload(buffer, head, take)
+
+    def _payload(self, buffer: bytes, at: int, take: Take) -> int:
+        """Take what is there of the current chunk's payload; return where that ends."""
+        stream = self._current
+        piece = buffer[at : at + self._missing]
+        stream.pending += piece
+        self._missing -= len(piece)
+        self._pending += len(piece)
+        if len(stream.pending) == stream.length:
             payload = bytes(stream.pending)
             self._drop(stream)
             self._finish(stream, payload, take)
         elif self._pending > MAX_PENDING:
             raise ChunkError(f"more than {MAX_PENDING} bytes of unfinished messages")
-        return after
+        return at + len(piece)
 
     def _open(self, csid: int, fmt: int) -> ChunkStream:
         if len(self.streams) >= MAX_CHUNK_STREAMS:
@@ -161,6 +174,8 @@ class ChunkReader:
             if len(payload) < 4 or not size:
                 raise ChunkError("the peer announced a chunk size of 0")
             self.chunk_size = min(size, MAX_MESSAGE)
+        elif type_ == WINDOW_SIZE:
+            self.window = int.from_bytes(payload[:4], "big")
         elif type_ == ABORT and len(payload) >= 4:
             aborted = self.streams.get(int.from_bytes(payload[:4], "big"))
             if aborted is not None:
