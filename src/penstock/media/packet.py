@@ -93,6 +93,8 @@ def video_kind(payload: bytes) -> Kind:
     if len(payload) < 2:
         return Kind.NOTHING
     first = payload[0]
+    if first & 0x70 == 0x50:  # a command to the player, no picture
+        return Kind.NOTHING
     key = Kind.KEYFRAME if first & 0x70 == 0x10 else Kind.FRAME
     if first & 0x80:
         packet = first & 0x0F
@@ -108,8 +110,7 @@ def video_kind(payload: bytes) -> Kind:
         if len(payload) < 5 or packet > 1:
             return Kind.NOTHING
         return key if packet else Kind.HEADER
-    # A "video info/command" frame (type 5) is no picture.
-    return Kind.NOTHING if first & 0x70 == 0x50 else key
+    return key
 
 
 def audio_kind(payload: bytes) -> Kind:
