@@ -40,7 +40,9 @@ def mask_url(url: str) -> str:
     if not separator:
         return HIDDEN if url else ""
     end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    authority, path = rest[:end], rest[end:].partition("#")[0]
+    authority, path = rest[:end], rest[end:]
+    if scheme.lower() in ("http", "https"):  # elsewhere # stands for itself, as in streamid=#!::r=live/key
+        path = path.partition("#")[0]
     path, question, query = path.partition("?")
     _, at, host = authority.rpartition("@")
     if at:

@@ -124,7 +124,7 @@ class Agent:
         self._applied: dict[int, tuple[int, int]] = {}
         #: Epoch and state as the store has them.
         self._written: dict[int, tuple[int, State]] = {}
-        self._stopping: dict[int, asyncio.Task[None]] = {}
+        self._stopping: dict[int, asyncio.Task[bool | None]] = {}
         self._store_failed = False
 
     def hint(self) -> None:
@@ -218,7 +218,7 @@ class Agent:
         else:
             self._engine.run(task.key, task.epoch, plan)
 
-    def _stop(self, key: int, stop: Coroutine[Any, Any, None]) -> None:
+    def _stop(self, key: int, stop: Coroutine[Any, Any, bool | None]) -> None:
         """Let `stop` end a task in the background; until then it is left alone."""
         if key in self._stopping:
             stop.close()
@@ -226,13 +226,17 @@ class Agent:
         self._applied.pop(key, None)
         self._written.pop(key, None)
         self._stopping[key] = asyncio.create_task(stop, name=f"stop-{key}")
-        self._stopping[key].add_done_callback(lambda _: self._stopping.pop(key))
+        self._stopping[key].add_done_callback(lambda stopped: self._stopped(key, stopped))
 
-    async def _settle(self, task: Task) -> None:
-        """Stop a task that is not to run, then give it up."""
+    def _stopped(self, key: int, stopped: asyncio.Task[bool | None]) -> None:
+        del self._stopping[key]
+        if not stopped.cancelled() and stopped.result():
+            self.hint()  # what was given up may have been enabled again meanwhile
+
+    async def _settle(self, task: Task) -> bool | None:
+        """Stop a task that is not to run, then give it up; says whether that is done."""
         await self._engine.stop(task.key)
-        if await self._attempt(self._store.write(lambda tx: self._release(tx, task))):
-            self.hint()  # it may have been enabled again meanwhile
+        return await self._attempt(self._store.write(lambda tx: self._release(tx, task)))
 
     def _release(self, tx: Tx, task: Task) -> bool:
         state = State.ENDED if self._has_ended(task) else State.WAITING
