@@ -1,5 +1,7 @@
 """What a media message is, told from its first bytes: FLV's own layouts and Enhanced RTMP."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,4 +130,4 @@ def test_ffmpeg_writes_what_we_tell(name: str, codec: str) -> None:
     assert kinds.count(Kind.METADATA) == 1
     assert {packet.codec_name(VIDEO, frame.payload) for frame in frames} == {codec}
     shown = sorted(frame.timestamp + packet.composition_time(frame.payload) for frame in frames)
-    assert {later - before for before, later in zip(shown, shown[1:], strict=False)} == {40}
+    assert {later - before for before, later in pairwise(shown)} == {40}
