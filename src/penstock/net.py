@@ -6,6 +6,7 @@ resolves differently a moment later gains nothing.
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
@@ -109,7 +110,8 @@ async def _connect(addresses: Sequence[tuple[str, int]]) -> socket.socket:
             await loop.sock_connect(sock, (address, port))
         except OSError as error:
             sock.close()
-            reason = (error.strerror or str(error)).lower()
+            # asyncio puts its own words into strerror.
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
         except BaseException:
             sock.close()
             raise

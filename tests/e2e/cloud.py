@@ -1,0 +1,59 @@
+"""The official international SDK, as a user's own code drives it."""
+
+import time
+from typing import Any
+
+from tencentcloud.common import credential
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.live.v20180801 import live_client, models
+
+
+class Cloud:
+    """An account's view of the live API; every call goes through the SDK, signed and over HTTP."""
+
+    def __init__(self, http: str, secret_id: str, secret_key: str) -> None:
+        where = HttpProfile(endpoint=http.removeprefix("http://"), protocol="http", reqTimeout=10)
+        keys = credential.Credential(secret_id, secret_key)
+        self._client = live_client.LiveClient(keys, "ap-singapore", ClientProfile(httpProfile=where))
+
+    def call(self, action: str, **values: Any) -> Any:
+        """Call an action; raises the SDK's own exception."""
+        request = getattr(models, f"{action}Request")()
+        for name, value in values.items():
+            setattr(request, name, value)
+        return getattr(self._client, action)(request)
+
+    def create(self, source: str, destination: str, *, days: float = 1, **values: Any) -> str:
+        """Create a pull task that runs from now on; return its TaskId."""
+        asked = {
+            "SourceType": "PullLivePushLive",
+            "SourceUrls": [source],
+            "DomainName": "",
+            "AppName": "",
+            "StreamName": "",
+            "ToUrl": destination,
+            "StartTime": utc(0),
+            "EndTime": utc(days * 86400),
+            "Operator": "test",
+        }
+        task_id: str = self.call("CreateLivePullStreamTask", **asked | values).TaskId
+        return task_id
+
+    def describe(self, task_id: str) -> Any:
+        """The one task's TaskInfo; None if the API does not know it."""
+        infos = self.call("DescribeLivePullStreamTasks", TaskId=task_id).TaskInfos
+        return infos[0] if infos else None
+
+    def modify(self, task_id: str, **values: Any) -> None:
+        """Change a task."""
+        self.call("ModifyLivePullStreamTask", TaskId=task_id, Operator="test", **values)
+
+    def delete(self, task_id: str) -> None:
+        """Delete a task."""
+        self.call("DeleteLivePullStreamTask", TaskId=task_id, Operator="test")
+
+
+def utc(seconds: float) -> str:
+    """The time in so many seconds, as the API writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
