@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
@@ -268,12 +269,10 @@ def test_a_source_that_is_not_there_is_named_in_error_info(cloud: Cloud, sink: S
         ({"EndTime": "2020-01-01T00:00:00Z"}, "InvalidParameter.InvalidTaskTime"),
     ],
 )
-def test_a_bad_task_is_refused_with_the_vendors_code(cloud: Cloud, values: dict[str, object], code: str) -> None:
+def test_a_bad_task_is_refused_with_the_vendors_code(cloud: Cloud, values: dict[str, Any], code: str) -> None:
     """And leaves nothing behind."""
-    asked = {"source": "rtmp://localhost/live/a", "destination": "rtmp://localhost/live/b"}
-
     with pytest.raises(TencentCloudSDKException) as refused:
-        cloud.create(**asked, **values)
+        cloud.create("rtmp://localhost/live/a", "rtmp://localhost/live/b", **values)
 
     assert refused.value.get_code() == code
     assert cloud.call("DescribeLivePullStreamTasks").TotalNum == 0

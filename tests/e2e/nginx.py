@@ -1,0 +1,65 @@
+"""A real nginx with its RTMP module, on a port that the system chooses."""
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from tests.e2e.running import until
+from tests.parts import nginx_rtmp
+
+_CONFIGURATION = """
+load_module {module};
+daemon off;
+master_process off;
+worker_processes 1;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}
+"""
+
+
+class Nginx:
+    """Runs while the block lasts; its application is ``live``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program, self._module = nginx_rtmp()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is, without an application."""
+        return f"rtmp://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True)
+        # Another process may take the port between the choice and nginx's bind: then a new one is chosen.
+        for _ in range(5):
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                self.port = probe.getsockname()[1]
+            if self._start():
+                return self
+        raise AssertionError((self._folder / "error.log").read_text())
+
+    def _start(self) -> bool:
+        configuration = self._folder / "nginx.conf"
+        configuration.write_text(
+            _CONFIGURATION.format(module=self._module, folder=self._folder, port=self.port), encoding="utf-8"
+        )
+        process = self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", self._program, "-p", self._folder, "-c", configuration],
+            stderr=subprocess.DEVNULL,
+        )
+        return until(lambda: self._answers() or process.poll() is not None) and process.poll() is None
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
