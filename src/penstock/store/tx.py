@@ -1,14 +1,15 @@
 """The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    RowMapping,
+    Row,
     Select,
+    bindparam,
     delete,
     func,
     insert,
@@ -38,8 +39,30 @@ KEEP_EVENTS = 10_000
 #: Who is named by the events of rows that the passing of time settles.
 _CLOCK = "clock"
 
+_OBSERVED = msgspec.json.Decoder(Observed)
+
 _TASKS = select(task, checkpoint.c.observed).outerjoin(checkpoint, checkpoint.c.task_key == task.c.key)
+_TASK_FIELDS = tuple(column.name for column in _TASKS.selected_columns)
 _NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
+
+# What every call of the API reads, built once: to build a statement costs several times what it costs to run it.
+_OF_ACCOUNT = task.c.account_id == bindparam("account_id")
+_OF_FAMILY = task.c.family == bindparam("family")
+_KEY = select(access_key).where(access_key.c.secret_id == bindparam("secret_id"))
+_ACCOUNT = select(account).where(account.c.id == bindparam("account_id"))
+_TASK = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id"))
+_COUNT = select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY)
+
+
+@cache
+def _page(*, of_account: bool, of_family: bool, limited: bool) -> "Select[Any]":
+    """Some tasks, those changed last first. The page is cut from the index alone; only its rows are read."""
+    keys = select(task.c.key).where(schema.VISIBLE)
+    keys = keys.where(_OF_ACCOUNT) if of_account else keys
+    keys = keys.where(_OF_FAMILY) if of_family else keys
+    keys = keys.order_by(*_NEWEST_FIRST).offset(bindparam("offset"))
+    keys = keys.limit(bindparam("limit")) if limited else keys
+    return _TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST)
 
 
 class SqlTx:
@@ -61,10 +84,12 @@ class SqlTx:
         return added
 
     def account(self, account_id: int) -> Account | None:
-        return self._account(account.c.id == account_id)
+        row = self._db.execute(_ACCOUNT, {"account_id": account_id}).first()
+        return Account(**row._asdict()) if row else None
 
     def account_named(self, name: str) -> Account | None:
-        return self._account(account.c.name == name)
+        row = self._db.execute(select(account).where(account.c.name == name)).first()
+        return Account(**row._asdict()) if row else None
 
     def accounts(self) -> Sequence[Account]:
         rows = self._db.execute(select(account).order_by(account.c.id))
@@ -75,12 +100,12 @@ class SqlTx:
         self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
 
     def key(self, secret_id: str) -> AccessKey | None:
-        query = select(access_key).where(access_key.c.secret_id == secret_id)
-        return next(iter(self._access_keys(query)), None)
+        row = self._db.execute(_KEY, {"secret_id": secret_id}).first()
+        return self._access_key(row) if row else None
 
     def keys(self, account_id: int) -> Sequence[AccessKey]:
         query = select(access_key).where(access_key.c.account_id == account_id)
-        return self._access_keys(query.order_by(access_key.c.secret_id))
+        return [self._access_key(row) for row in self._db.execute(query.order_by(access_key.c.secret_id))]
 
     def add_sdk_app(self, app: SdkApp) -> None:
         sealed = self._sealer.seal(app.secret_key.encode(), _app_context(app.sdk_app_id))
@@ -143,26 +168,17 @@ class SqlTx:
         return self._task_of_key(key)
 
     def task(self, account_id: int, family: str, id: str) -> Task | None:
-        of_id = (task.c.account_id == account_id, task.c.family == family, task.c.id == id)
-        return self._one(_TASKS.where(schema.VISIBLE, *of_id))
+        return self._one(_TASK, account_id=account_id, family=family, id=id)
 
     def task_by_key(self, key: int) -> Task | None:
         return self._one(_TASKS.where(schema.VISIBLE, task.c.key == key))
 
     def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
-        keys = select(task.c.key).where(schema.VISIBLE)
-        if account_id is not None:
-            keys = keys.where(task.c.account_id == account_id)
-        if family is not None:
-            keys = keys.where(task.c.family == family)
-        # The page is cut from the index alone; only its rows are read.
-        keys = keys.order_by(*_NEWEST_FIRST).offset(min(offset, 2**62))
-        keys = keys.limit(limit) if limit >= 0 else keys
-        return self._all(_TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST))
+        query = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
+        return self._all(query, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
 
     def count_tasks(self, account_id: int, family: str) -> int:
-        query = select(func.count()).where(schema.VISIBLE, task.c.account_id == account_id, task.c.family == family)
-        return self._db.execute(query).scalar_one()
+        return self._db.execute(_COUNT, {"account_id": account_id, "family": family}).scalar_one()
 
     def change_task(
         self,
@@ -331,37 +347,25 @@ class SqlTx:
         [found] = self._all(_TASKS.where(task.c.key == key))
         return found
 
-    def _one(self, query: "Select[Any]") -> Task | None:
-        return next(iter(self._all(query)), None)
+    def _one(self, query: "Select[Any]", **values: object) -> Task | None:
+        return next(iter(self._all(query, **values)), None)
 
-    def _all(self, query: "Select[Any]") -> list[Task]:
-        return [self._task(row) for row in self._db.execute(query).mappings()]
+    def _all(self, query: "Select[Any]", **values: object) -> list[Task]:
+        return [self._task(row) for row in self._db.execute(query, values)]
 
-    def _task(self, row: RowMapping) -> Task:
-        context = _spec_context(row["account_id"], row["family"], row["id"])
-        observed = row["observed"]
-        values = dict(row) | {
-            "spec": self._sealer.open(row["spec"], context),
-            "desired": Desired(row["desired"]),
-            "state": State(row["state"]),
-            "observed": msgspec.json.decode(observed, type=Observed) if observed else None,
-        }
+    def _task(self, row: Row[Any]) -> Task:
+        values = dict(zip(_TASK_FIELDS, row, strict=True))
+        context = _spec_context(values["account_id"], values["family"], values["id"])
+        values["spec"] = self._sealer.open(values["spec"], context)
+        values["desired"] = Desired(values["desired"])
+        values["state"] = State(values["state"])
+        if observed := values["observed"]:
+            values["observed"] = _OBSERVED.decode(observed)
         return Task(**values)
 
-    def _account(self, condition: ColumnElement[bool]) -> Account | None:
-        row = self._db.execute(select(account).where(condition)).mappings().first()
-        return Account(**row) if row else None
-
-    def _access_keys(self, query: "Select[Any]") -> list[AccessKey]:
-        return [
-            AccessKey(
-                secret_id=row.secret_id,
-                secret_key=self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode(),
-                account_id=row.account_id,
-                enabled=row.enabled,
-            )
-            for row in self._db.execute(query)
-        ]
+    def _access_key(self, row: Row[Any]) -> AccessKey:
+        secret_key = self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode()
+        return AccessKey(**row._asdict() | {"secret_key": secret_key})
 
     def _events(self, query: "Select[Any]") -> list[Event]:
         return [Event(**row) for row in self._db.execute(query).mappings()]
