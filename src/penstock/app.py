@@ -70,11 +70,13 @@ async def live_status(config: Config) -> "AsyncIterator[RunSockets]":
     from penstock.bus.local import RunSockets
 
     sockets = RunSockets(config.run)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(sockets.watch())
+    watching = asyncio.create_task(sockets.watch())
+    try:
         await sockets.synced.wait()
         yield sockets
+    finally:
         watching.cancel()
+        await asyncio.wait([watching])
 
 
 def serve(config: Config, ready_file: Path | None) -> None:
@@ -130,26 +132,28 @@ async def _api(config: Config, leash: "Leash") -> None:
     from penstock.api.server import serve as serve_http
     from penstock.api.tencent.live import live
     from penstock.api.tencent.wire import Tencent
+    from penstock.bus.local import RunSockets
     from penstock.parent.listening import open_socket, reach
     from penstock.tasks.service import PullTasks
 
     sock = open_socket(config.server.http, "server.http")
     await leash.go()
     store = open_store(config, migrate=leash.alone)
+    sockets = RunSockets(config.run)
+    tasks = PullTasks(
+        store,
+        clock=clock,
+        hints=sockets,
+        live=sockets,
+        addresses=policy(config),
+        max_task_days=config.live.max_task_days,
+    )
+    app = create_app(Tencent([live(tasks)], store=store, clock=clock), ready=sockets.synced.is_set)
     try:
-        async with live_status(config) as sockets:
-            tasks = PullTasks(
-                store,
-                clock=clock,
-                hints=sockets,
-                live=sockets,
-                addresses=policy(config),
-                max_task_days=config.live.max_task_days,
-            )
-            app = create_app(Tencent([live(tasks)], store=store, clock=clock), ready=sockets.synced.is_set)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_announce(reach(sock), leash))
-                await serve_http(app, sock)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sockets.watch())
+            group.create_task(_announce(reach(sock), leash))
+            await serve_http(app, sock)
     finally:
         store.close()
 

@@ -35,6 +35,9 @@ class Reports:
     def observed(self, key: int) -> Observed | None:
         return self.by_key.get(key)
 
+    def waiting(self) -> str:
+        return ""
+
 
 class Hints:
     """Counts how often workers would have been told."""

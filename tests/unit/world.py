@@ -33,6 +33,9 @@ class World:
     def observed(self, key: int) -> Observed | None:
         return self.live.get(key)
 
+    def waiting(self) -> str:
+        return ""
+
     async def check(self, host: str, port: int | None) -> None:
         self.asked.append((host, port))
         if host.startswith("10."):

@@ -178,6 +178,10 @@ class LiveStatus(Protocol):
 
     def observed(self, key: int) -> Observed | None: ...
 
+    def waiting(self) -> str:
+        """Why nobody takes a task that is due: ``no worker``, ``no capacity (200/200)``; empty: one will."""
+        ...
+
 
 class AddressCheck(Protocol):
     """The network policy, asked before a URL is accepted."""

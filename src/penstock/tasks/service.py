@@ -238,7 +238,7 @@ async def show_task(
 def _view(task: Task, live: LiveStatus, now: int) -> PullView:
     spec = pull.decode(task.spec)
     observed = _newest(live.observed(task.key), task.observed)
-    return PullView(task=task, spec=spec, run=pull.run_status(task, spec, observed, now))
+    return PullView(task=task, spec=spec, run=pull.run_status(task, spec, observed, now, waiting=live.waiting()))
 
 
 def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:

@@ -328,10 +328,11 @@ def _listed(values: Iterable[str]) -> str:
 # What is truly going on
 
 
-def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int) -> RunStatus:
+def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, *, waiting: str = "") -> RunStatus:
     """What the observation `observed` (the newest there is) says about the task at `now`.
 
-    One of an earlier run, or of a task that nobody owns, says nothing about media that flows now.
+    One of an earlier run, or of a task that nobody owns, says nothing about media that flows now. `waiting` is
+    why nobody takes a task that is due, if that is known.
     """
     if observed is not None and observed.epoch != task.epoch:
         observed = None
@@ -343,12 +344,12 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int) 
         offset_s=observed.sinks[0].media_ms // times.SECOND if observed and observed.sinks else 0,
         report_at=observed.at if observed else None,
         looped=0,
-        error=_error(task, observed, now),
+        error=_error(task, observed, now, waiting),
         observed=observed,
     )
 
 
-def _error(task: Task, observed: Observed | None, now: int) -> str:
+def _error(task: Task, observed: Observed | None, now: int, waiting: str) -> str:
     """What is wrong with a run that should deliver: also a source that is gone while its sink is kept alive."""
     if task.state in (State.PAUSED, State.ENDED, State.DELETED):
         return ""
@@ -356,7 +357,8 @@ def _error(task: Task, observed: Observed | None, now: int) -> str:
         return ""
     if task.owner is None:
         since = max(task.state_at, task.start_at)
-        return f"{times.text(since)} task: waiting for a worker" if now - since > PATIENCE else ""
+        reason = waiting or "waiting for a worker"
+        return f"{times.text(since)} task: {reason}" if now - since > PATIENCE else ""
     if observed is None:
         return ""
     if now - observed.at > FRESH:
