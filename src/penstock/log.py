@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -66,7 +67,8 @@ def mask_text(text: str) -> str:
     """`text` with each URL in it masked, and each value whose name says that it is secret."""
     if "://" in text:
         text = _URL.sub(_mask_match, text)
-    return _NAMED.sub(rf"\1\2{HIDDEN}", text)
+    # Most texts of a line are neither, and need no search.
+    return _NAMED.sub(rf"\1\2{HIDDEN}", text) if "=" in text or ":" in text else text
 
 
 def _mask_match(match: re.Match[str]) -> str:
@@ -77,7 +79,7 @@ def _mask_match(match: re.Match[str]) -> str:
 
 def mask_value(name: str, value: Any) -> Any:
     """What a log may show of a named value; looks into lists and dictionaries."""
-    if _SECRET_NAME.search(name) and value not in (None, ""):
+    if _is_secret(name) and value not in (None, ""):
         return HIDDEN
     if isinstance(value, str):
         return mask_text(value)
@@ -86,6 +88,11 @@ def mask_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [mask_value(name, item) for item in value]
     return value
+
+
+@lru_cache(1000)
+def _is_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name))
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
