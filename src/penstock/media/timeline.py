@@ -127,7 +127,7 @@ class Timeline:
             if self._offset is not None and (end := self.end) is not None:
                 self._emit(DATA, int(end), payload, kind)
             return
-        time = self._unwrap(type_, timestamp)
+        time = self._unwrap(type_, timestamp, payload, kind)
         if self._offset is not None:
             self._send(type_, time, payload, kind)
         elif self._may_begin(type_, time, kind):
@@ -142,7 +142,7 @@ class Timeline:
 
     # -- input clocks
 
-    def _unwrap(self, type_: int, timestamp: int) -> int:
+    def _unwrap(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> int:
         """Extend a 32-bit timestamp by serial arithmetic; find and heal jumps."""
         clock = self._inputs[type_]
         near = clock.last if clock.last is not None else self._newest
@@ -151,29 +151,39 @@ class Timeline:
             step = (timestamp - near) % _WRAP
             time = near + (step - _WRAP if step & 0x80000000 else step)
         if clock.last is not None and not -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD:
-            self._jump(type_, time)
+            self._jump(type_, time, payload, kind)
             self._newest = clock.last = time
         else:
             clock.last = time if clock.last is None else max(clock.last, time)
             self._newest = time if self._newest is None else max(self._newest, time)
         return time
 
-    def _jump(self, type_: int, time: int) -> None:
+    def _jump(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
         self.jumps += 1
         clock, other_type = self._inputs[type_], AUDIO if type_ == VIDEO else VIDEO
         if type_ == VIDEO:
             self._frame_before = None
-        end = self._video_end if type_ == VIDEO else self._audio_end
-        if self._offset is None or end is None:
+        landing = self._landing(payload, kind)
+        if self._offset is None or landing is None:
             return
         other = self._inputs[other_type]
-        if self._jumped_first == other_type and abs(time + self._offset + other.adjustment - end) < 1000:
+        if self._jumped_first == other_type and abs(time + self._offset + other.adjustment - landing) < 1000:
             clock.adjustment = other.adjustment
             self._jumped_first = None
         else:
-            clock.adjustment = round(end) - time - self._offset
+            clock.adjustment = round(landing) - time - self._offset
             self._jumped_first = type_
         self._key_pts = None
+
+    def _landing(self, payload: bytes, kind: Kind) -> float | None:
+        """The output's DTS at which a message whose clock has jumped continues; None if there was no such output."""
+        if kind is Kind.SOUND:
+            return self._audio_end
+        if self._video_end is None or self._video_dts is None:
+            return None
+        if kind is Kind.KEYFRAME:
+            return self._video_end - composition_time(payload)
+        return self._video_dts + self._frame
 
     # -- the splice
 
@@ -274,6 +284,8 @@ class Timeline:
     def _keep_sound_going(self, dts: int) -> None:
         """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
         if self._audio_end is None:
+            if AUDIO not in self._headers and self._inputs[AUDIO].last is not None:
+                return  # its sound has no header, as MP3 and G.711
             self._headers.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
             self._headers_of(AUDIO, dts)
             if self._silent_frame() is None:
@@ -312,6 +324,7 @@ class Timeline:
         assert self._audio_end is not None
         if self._audio_end + self._sound / 2 > until or (frame := self._silent_frame()) is None:
             return
+        self._audio_end = max(self._audio_end, until - MAX_FILL)
         while self._audio_end + self._sound / 2 <= until:
             dts = round(self._audio_end)
             if self._audio_dts is not None and dts <= self._audio_dts:
@@ -327,15 +340,21 @@ class Timeline:
         sent = self._sent.get(type_)
         if header is None or header == sent:
             return
+        kinds = [type_]
         if sent is not None and (reason := incompatibility(type_, sent, header)):
             self._on_break(reason)
+            # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
+            kinds = [VIDEO, AUDIO]
         if self._metadata is not None and self._metadata != self._sent_metadata:
             self._emit(DATA, dts, self._metadata, Kind.METADATA)
             self._sent_metadata = self._metadata
-        self._emit(type_, dts, header, Kind.HEADER)
-        self._sent[type_] = header
-        if type_ == AUDIO and (config := aac_config(header)) is not None:
-            self._sound = 1024_000 / config[0]
+        for kind in kinds:
+            header = self._headers.get(kind)
+            if header is not None and header != self._sent.get(kind):
+                self._emit(kind, dts, header, Kind.HEADER)
+                self._sent[kind] = header
+                if kind == AUDIO and (config := aac_config(header)) is not None:
+                    self._sound = 1024_000 / config[0]
 
 
 def incompatibility(type_: int, before: bytes, after: bytes) -> str:
