@@ -217,6 +217,37 @@ async def test_paused_task_is_closed_and_given_up_and_runs_again_when_enabled(wo
     assert worker.engine.runs == {task.key: 2}
 
 
+async def test_task_of_a_suspended_service_is_closed_and_runs_again_when_that_is_active(world: World) -> None:
+    task = add_task(world.store, world.account, "1")
+    worker = world.start("w-1")
+    await asyncio.sleep(3)
+    world.store.write_now(lambda tx: tx.suspend(world.account, pull.FAMILY, at=clock(), by="admin", text="frozen"))
+    worker.agent.hint()
+    await asyncio.sleep(0.2)
+    row = read_task(world.store, task.key)
+    assert (worker.engine.stopped, row.state, row.owner) == ([task.key], State.SUSPENDED, None)
+    await asyncio.sleep(10)
+    assert worker.engine.runs == {}
+    world.store.write_now(lambda tx: tx.reinstate(world.account, pull.FAMILY, at=clock(), by="admin", text="active"))
+    worker.agent.hint()
+    await asyncio.sleep(0.01)
+    assert worker.engine.runs == {task.key: 2}
+    names = ["task.claimed", "task.suspended", "task.released", "task.enabled", "task.claimed"]
+    assert event_names(world.store, task.key) == names
+
+
+async def test_suspended_task_of_a_worker_that_died_is_run_by_nobody(world: World) -> None:
+    task = add_task(world.store, world.account, "1")
+    first = world.start("w-1")
+    await asyncio.sleep(3)
+    world.store.write_now(lambda tx: tx.suspend(world.account, pull.FAMILY, at=clock(), by="admin", text="frozen"))
+    await first.kill()
+    second = world.start("w-2")
+    await asyncio.sleep(10)
+    assert second.engine.runs == {}
+    assert read_task(world.store, task.key).state is State.SUSPENDED
+
+
 async def test_task_enabled_while_it_is_being_closed_runs_again(world: World) -> None:
     task = add_task(world.store, world.account, "1")
     worker = world.start("w-1")

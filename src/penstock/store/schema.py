@@ -46,6 +46,8 @@ account = Table(
     Column("name", Text, nullable=False),
     Column("app_id", BigInteger, nullable=False),
     Column("task_limit", Integer, nullable=False),
+    #: JSON of `penstock.tasks.model.Account.suspended`.
+    Column("suspended", Text, nullable=False, server_default="{}"),
     UniqueConstraint("name", name="account_name"),
     UniqueConstraint("app_id", name="account_app_id"),
 )
@@ -69,6 +71,24 @@ sdk_app = Table(
     #: Sealed.
     Column("secret_key", LargeBinary, nullable=False),
     Index("sdk_app_account", "account_id"),
+)
+
+#: What signs an account's callbacks.
+callback_key = Table(
+    "callback_key",
+    metadata,
+    Column("account_id", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    #: Sealed.
+    Column("secret_key", LargeBinary, nullable=False),
+)
+
+domain = Table(
+    "domain",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("account_id", Integer, ForeignKey("account.id"), nullable=False),
+    Column("area", Text, nullable=False),
+    Index("domain_account", "account_id"),
 )
 
 task = Table(
@@ -130,7 +150,9 @@ OWNED = task.c.owner.is_not(None)
 WAITING = task.c.state == literal_column("'waiting'")
 ENDED = task.c.state == literal_column("'ended'")
 #: Rows without an owner that the passing of time may end.
-MAY_END = task.c.owner.is_(None) & task.c.state.in_([literal_column("'waiting'"), literal_column("'paused'")])
+MAY_END = task.c.owner.is_(None) & task.c.state.in_(
+    [literal_column(f"'{state}'") for state in ("waiting", "paused", "suspended")]
+)
 
 
 def _partial(name: str, *columns: object, where: object, unique: bool = False) -> Index:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    Connection,
+    ColumnElement,
     Row,
     Select,
     bindparam,
@@ -18,18 +18,14 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import IntegrityError
 
-from penstock.errors import Conflict, InvalidTaskId, TaskNotFound
+from penstock.errors import InvalidTaskId, TaskNotFound
 from penstock.store import schema
-from penstock.store.schema import access_key, account, checkpoint, event, sdk_app, task
-from penstock.store.secrets import Sealer
+from penstock.store.accounts import SqlAccounts
+from penstock.store.schema import checkpoint, event, task
 from penstock.tasks import lifecycle
 from penstock.tasks.lifecycle import Cause
-from penstock.tasks.model import AccessKey, Account, Desired, Event, Observed, SdkApp, State, Task
-
-#: The first account's AppId is one more.
-APP_ID_BASE = 1_300_000_000
+from penstock.tasks.model import Desired, Event, Observed, State, Task
 
 _DAY = 86_400_000
 #: How long events and ended tasks are kept, in ms.
@@ -48,8 +44,6 @@ _NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
 # What every call of the API reads, built once: to build a statement costs several times what it costs to run it.
 _OF_ACCOUNT = task.c.account_id == bindparam("account_id")
 _OF_FAMILY = task.c.family == bindparam("family")
-_KEY = select(access_key).where(access_key.c.secret_id == bindparam("secret_id"))
-_ACCOUNT = select(account).where(account.c.id == bindparam("account_id"))
 _TASK = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id"))
 _COUNT = select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY)
 
@@ -65,65 +59,8 @@ def _page(*, of_account: bool, of_family: bool, limited: bool) -> "Select[Any]":
     return _TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST)
 
 
-class SqlTx:
+class SqlTx(SqlAccounts):
     """`penstock.tasks.ports.Tx` on one connection; see there for what each verb promises."""
-
-    def __init__(self, connection: Connection, sealer: Sealer) -> None:
-        self._db = connection
-        self._sealer = sealer
-
-    # accounts
-
-    def add_account(self, name: str, *, task_limit: int) -> Account:
-        number = self._next("account", 1)
-        added = Account(id=number, name=name, app_id=APP_ID_BASE + number, task_limit=task_limit)
-        try:
-            self._db.execute(insert(account), msgspec.structs.asdict(added))
-        except IntegrityError as error:
-            raise Conflict(f"There is an account {name} already.") from error
-        return added
-
-    def account(self, account_id: int) -> Account | None:
-        row = self._db.execute(_ACCOUNT, {"account_id": account_id}).first()
-        return Account(**row._asdict()) if row else None
-
-    def account_named(self, name: str) -> Account | None:
-        row = self._db.execute(select(account).where(account.c.name == name)).first()
-        return Account(**row._asdict()) if row else None
-
-    def accounts(self) -> Sequence[Account]:
-        rows = self._db.execute(select(account).order_by(account.c.id))
-        return [Account(**row) for row in rows.mappings()]
-
-    def add_key(self, key: AccessKey) -> None:
-        sealed = self._sealer.seal(key.secret_key.encode(), _key_context(key.secret_id))
-        self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
-
-    def key(self, secret_id: str) -> AccessKey | None:
-        row = self._db.execute(_KEY, {"secret_id": secret_id}).first()
-        return self._access_key(row) if row else None
-
-    def keys(self, account_id: int) -> Sequence[AccessKey]:
-        query = select(access_key).where(access_key.c.account_id == account_id)
-        return [self._access_key(row) for row in self._db.execute(query.order_by(access_key.c.secret_id))]
-
-    def add_sdk_app(self, app: SdkApp) -> None:
-        sealed = self._sealer.seal(app.secret_key.encode(), _app_context(app.sdk_app_id))
-        try:
-            self._db.execute(insert(sdk_app), msgspec.structs.asdict(app) | {"secret_key": sealed})
-        except IntegrityError as error:
-            raise Conflict(f"SdkAppId {app.sdk_app_id} belongs to an account already.") from error
-
-    def sdk_apps(self, account_id: int) -> Sequence[SdkApp]:
-        query = select(sdk_app).where(sdk_app.c.account_id == account_id).order_by(sdk_app.c.sdk_app_id)
-        return [
-            SdkApp(
-                sdk_app_id=row.sdk_app_id,
-                account_id=row.account_id,
-                secret_key=self._sealer.open(row.secret_key, _app_context(row.sdk_app_id)).decode(),
-            )
-            for row in self._db.execute(query)
-        ]
 
     # tasks, as the API sees them
 
@@ -207,6 +144,18 @@ class SqlTx:
 
     def remove_task(self, key: int) -> None:
         self._db.execute(delete(task).where(task.c.key == key))
+
+    def suspend(self, account_id: int, family: str, *, at: int, by: str, text: str) -> int:
+        running = [one for one in self._of(account_id, family) if lifecycle.allowed(one.state, Cause.SUSPENDED)]
+        for one in running:
+            self._move(one, Cause.SUSPENDED, at=at, by=by, text=text)
+        return len(running)
+
+    def reinstate(self, account_id: int, family: str, *, at: int, by: str, text: str) -> int:
+        suspended = self._of(account_id, family, task.c.state == State.SUSPENDED.value)
+        for one in suspended:
+            self._move(one, Cause.ENABLED if one.owner is None else Cause.RESUMED, at=at, by=by, text=text)
+        return len(suspended)
 
     # tasks, as a worker sees them
 
@@ -300,16 +249,6 @@ class SqlTx:
 
     # how it is done
 
-    def _next(self, name: str, first: int) -> int:
-        """The next number of a sequence."""
-        numbers = schema.sequence
-        raised = update(numbers).where(numbers.c.name == name).values(value=numbers.c.value + 1)
-        number = self._db.execute(raised.returning(numbers.c.value)).scalar_one_or_none()
-        if number is None:
-            number = first
-            self._db.execute(insert(numbers), {"name": name, "value": number})
-        return number
-
     def _bury(self, dead: Collection[str], now: int) -> list[Task]:
         """Let go of all that dead owners hold."""
         if not dead:
@@ -347,6 +286,10 @@ class SqlTx:
         [found] = self._all(_TASKS.where(task.c.key == key))
         return found
 
+    def _of(self, account_id: int, family: str, *conditions: ColumnElement[bool]) -> list[Task]:
+        query = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, *conditions)
+        return self._all(query, account_id=account_id, family=family)
+
     def _one(self, query: "Select[Any]", **values: object) -> Task | None:
         return next(iter(self._all(query, **values)), None)
 
@@ -363,20 +306,8 @@ class SqlTx:
             values["observed"] = _OBSERVED.decode(observed)
         return Task(**values)
 
-    def _access_key(self, row: Row[Any]) -> AccessKey:
-        secret_key = self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode()
-        return AccessKey(**row._asdict() | {"secret_key": secret_key})
-
     def _events(self, query: "Select[Any]") -> list[Event]:
         return [Event(**row) for row in self._db.execute(query).mappings()]
-
-
-def _key_context(secret_id: str) -> str:
-    return f"access_key.secret_key:{secret_id}"
-
-
-def _app_context(sdk_app_id: int) -> str:
-    return f"sdk_app.secret_key:{sdk_app_id}"
 
 
 def _spec_context(account_id: int, family: str, task_id: str) -> str:

@@ -15,11 +15,12 @@
      ▼  │                          ▼          │
     PAUSED ───────────────────────────────────┘
 
+    all of these but PAUSED ─── suspended ───► SUSPENDED ─── enabled, resumed: as from PAUSED
     any but DELETED ─── ended ───► ENDED ─── renewed ───► WAITING
     any ─── deleted ───► DELETED ─── released ───► no row
 
-WAITING and ENDED have no owner. STARTING, ACTIVE and INACTIVE have one, which may be dead. PAUSED and
-DELETED have one until it has let go.
+WAITING and ENDED have no owner. STARTING, ACTIVE and INACTIVE have one, which may be dead. PAUSED, SUSPENDED
+and DELETED have one until it has let go.
 """
 
 from collections.abc import Mapping
@@ -41,9 +42,11 @@ class Cause(StrEnum):
     #: Its worker begins the run anew.
     RESTARTED = "restarted"
     PAUSED = "paused"
-    #: Enabled, and no worker has it.
+    #: Its account's service is not active any more.
+    SUSPENDED = "suspended"
+    #: Enabled, or its service is active again, and no worker has it.
     ENABLED = "enabled"
-    #: Enabled before its worker had let go of the paused task.
+    #: The same before its worker had let go of the task.
     RESUMED = "resumed"
     #: Its worker gave it up, or died.
     RELEASED = "released"
@@ -69,11 +72,17 @@ _RUNNING: Mapping[Cause, State] = {
     Cause.MEDIA_LOST: State.INACTIVE,
     Cause.RESTARTED: State.STARTING,
     Cause.RELEASED: State.WAITING,
+    Cause.SUSPENDED: State.SUSPENDED,
 }
 
 #: A cause that changes nothing is not listed, unless it may come again: pause a paused task.
 TRANSITIONS: Mapping[State, Mapping[Cause, State]] = {
-    State.WAITING: {**_AT_REST, Cause.ENABLED: State.WAITING, Cause.CLAIMED: State.STARTING},
+    State.WAITING: {
+        **_AT_REST,
+        Cause.ENABLED: State.WAITING,
+        Cause.CLAIMED: State.STARTING,
+        Cause.SUSPENDED: State.SUSPENDED,
+    },
     State.STARTING: {**_RUNNING, Cause.RESUMED: State.STARTING},
     State.ACTIVE: {**_RUNNING, Cause.RESUMED: State.ACTIVE},
     State.INACTIVE: {**_RUNNING, Cause.RESUMED: State.INACTIVE},
@@ -82,6 +91,12 @@ TRANSITIONS: Mapping[State, Mapping[Cause, State]] = {
         Cause.ENABLED: State.WAITING,
         Cause.RESUMED: State.STARTING,
         Cause.RELEASED: State.PAUSED,
+    },
+    State.SUSPENDED: {
+        **_AT_REST,
+        Cause.ENABLED: State.WAITING,
+        Cause.RESUMED: State.STARTING,
+        Cause.RELEASED: State.SUSPENDED,
     },
     State.ENDED: {Cause.RENEWED: State.WAITING, Cause.DELETED: State.DELETED},
     State.DELETED: {Cause.DELETED: State.DELETED, Cause.RELEASED: State.DELETED},
@@ -104,6 +119,7 @@ EVENTS: Mapping[Cause, str] = {
     Cause.MEDIA_LOST: "task.inactive",
     Cause.RESTARTED: "task.restarted",
     Cause.PAUSED: "task.paused",
+    Cause.SUSPENDED: "task.suspended",
     Cause.ENABLED: "task.enabled",
     Cause.RESUMED: "task.enabled",
     Cause.RELEASED: "task.released",

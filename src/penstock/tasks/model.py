@@ -3,6 +3,7 @@
 Times named ``*_at`` are Unix milliseconds (int). Text times exist only in a family's spec, as the caller gave them.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import dataclass_transform
 
@@ -14,6 +15,31 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the model's immutable records."""
 
 
+class ServiceName(StrEnum):
+    """A vendor's service, as an account has it."""
+
+    LIVE = "live"
+    MDC = "mdc"
+    TRTC = "trtc"
+    TIW = "tiw"
+    PRELOAD = "preload"
+
+
+class ServiceState(StrEnum):
+    """What an account may do with a service: all while it is active, else nothing, and why."""
+
+    ACTIVE = "active"
+    #: It was never activated.
+    INACTIVE = "inactive"
+    #: It is stopped until the account is topped up.
+    ARREARS = "arrears"
+    FROZEN = "frozen"
+    #: The account is forbidden to use it.
+    BLOCKED = "blocked"
+    #: The account itself has switched it off.
+    DISABLED = "disabled"
+
+
 class Account(Struct):
     """Who owns tasks and keys."""
 
@@ -23,6 +49,12 @@ class Account(Struct):
     app_id: int
     #: Live pull tasks that may exist at once (``LimitTaskNum``).
     task_limit: int
+    #: The states of those services that are not active.
+    suspended: Mapping[ServiceName, ServiceState] = msgspec.field(default_factory=dict)
+
+    def service(self, name: ServiceName) -> ServiceState:
+        """The state of one service."""
+        return self.suspended.get(name, ServiceState.ACTIVE)
 
 
 class AccessKey(Struct):
@@ -41,6 +73,16 @@ class SdkApp(Struct):
     sdk_app_id: int
     secret_key: str
     account_id: int
+
+
+class Domain(Struct):
+    """A domain that belongs to an account."""
+
+    #: In lower case, unique over all accounts.
+    name: str
+    account_id: int
+    #: Where its audience is, when a call does not say: ``domestic``, ``overseas`` or ``global``.
+    area: str
 
 
 class Desired(StrEnum):
@@ -64,6 +106,8 @@ class State(StrEnum):
     #: A worker owns it and retries; nothing is delivered.
     INACTIVE = "inactive"
     PAUSED = "paused"
+    #: Its account's service is not active.
+    SUSPENDED = "suspended"
     #: Its end time has passed; the row stays and counts.
     ENDED = "ended"
     DELETED = "deleted"

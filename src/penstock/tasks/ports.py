@@ -1,15 +1,18 @@
 """What the core needs of the outside: a store, a bus, a clock. Declared here, implemented elsewhere."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from penstock.tasks.model import (
     AccessKey,
     Account,
     Desired,
+    Domain,
     Event,
     Observed,
     SdkApp,
+    ServiceName,
+    ServiceState,
     State,
     Task,
 )
@@ -27,18 +30,54 @@ class Tx(Protocol):
 
     def account(self, account_id: int) -> Account | None: ...
     def account_named(self, name: str) -> Account | None: ...
+    def first_account(self) -> Account | None:
+        """The one that was made first."""
+        ...
+
     def accounts(self) -> Sequence[Account]:
         """In the order of their making."""
+        ...
+
+    def change_account(
+        self,
+        account_id: int,
+        *,
+        task_limit: int | None = None,
+        suspended: Mapping[ServiceName, ServiceState] | None = None,
+    ) -> None:
+        """Change what is given."""
         ...
 
     def add_key(self, key: AccessKey) -> None: ...
     def key(self, secret_id: str) -> AccessKey | None: ...
     def keys(self, account_id: int) -> Sequence[AccessKey]: ...
+    def enable_keys(self, account_id: int, enabled: bool) -> None:
+        """All of the account's, or none."""
+        ...
+
+    def remove_keys(self, account_id: int) -> None: ...
+    def callback_key(self, account_id: int) -> str | None:
+        """What signs the account's callbacks; None: it has none yet."""
+        ...
+
+    def set_callback_key(self, account_id: int, secret_key: str) -> None: ...
     def add_sdk_app(self, app: SdkApp) -> None:
         """Raise `Conflict` if the SdkAppId is taken, by whichever account."""
         ...
 
+    def sdk_app(self, sdk_app_id: int) -> SdkApp | None: ...
     def sdk_apps(self, account_id: int) -> Sequence[SdkApp]: ...
+    def add_domain(self, added: Domain) -> None:
+        """Raise `Conflict` if the domain is taken, by whichever account."""
+        ...
+
+    def domain(self, name: str) -> Domain | None:
+        """`name` in lower case."""
+        ...
+
+    def domains(self, account_id: int | None = None) -> Sequence[Domain]:
+        """By name; None: of all accounts."""
+        ...
 
     # tasks, as the API sees them: rows whose desired is not DELETE
     def next_task_number(self, family: str, first: int) -> int:
@@ -87,6 +126,17 @@ class Tx(Protocol):
 
     def remove_task(self, key: int) -> None:
         """Take the row away for good, with its status and its events."""
+        ...
+
+    def suspend(self, account_id: int, family: str, *, at: int, by: str, text: str) -> int:
+        """Keep all that the account would run from running, each with its event; returns how many these are.
+
+        What is paused or has ended stays as it is. `text` says why.
+        """
+        ...
+
+    def reinstate(self, account_id: int, family: str, *, at: int, by: str, text: str) -> int:
+        """Let all that is suspended run again, each with its event; returns how many these are."""
         ...
 
     # tasks, as a worker sees them. Each change of a state goes through `penstock.tasks.lifecycle`,

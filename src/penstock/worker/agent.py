@@ -203,7 +203,9 @@ class Agent:
                 self._start(task)
 
     def _is_wanted(self, task: Task) -> bool:
-        return task.desired is Desired.ENABLE and task.start_at <= self._clock() and not self._has_ended(task)
+        if task.desired is not Desired.ENABLE or task.state is State.SUSPENDED:
+            return False
+        return task.start_at <= self._clock() and not self._has_ended(task)
 
     def _has_ended(self, task: Task) -> bool:
         return task.end_at is not None and task.end_at <= self._clock()

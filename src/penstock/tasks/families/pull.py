@@ -353,6 +353,8 @@ def _error(task: Task, observed: Observed | None, now: int, waiting: str) -> str
     """What is wrong with a run that should deliver: also a source that is gone while its sink is kept alive."""
     if task.state in (State.PAUSED, State.ENDED, State.DELETED):
         return ""
+    if task.state is State.SUSPENDED:
+        return f"{times.text(task.state_at)} task: its account's service is not active"
     if now < task.start_at or (task.end_at is not None and now >= task.end_at):
         return ""
     if task.owner is None:

@@ -1,0 +1,170 @@
+"""The verbs of one transaction that are about accounts; the rest are in `penstock.store.tx`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from penstock.errors import Conflict
+from penstock.store import schema
+from penstock.store.schema import access_key, account, callback_key, domain, sdk_app
+from penstock.store.secrets import Sealer
+from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName, ServiceState
+
+#: The first account's AppId is one more.
+APP_ID_BASE = 1_300_000_000
+
+# What every call of the API reads, built once: to build a statement costs several times what it costs to run it.
+_KEY = select(access_key).where(access_key.c.secret_id == bindparam("secret_id"))
+_ACCOUNT = select(account).where(account.c.id == bindparam("account_id"))
+
+_SUSPENDED = msgspec.json.Decoder(dict[ServiceName, ServiceState])
+
+
+class SqlAccounts:
+    """Accounts, their keys, applications and domains; see `penstock.tasks.ports.Tx` for what is promised."""
+
+    def __init__(self, connection: Connection, sealer: Sealer) -> None:
+        self._db = connection
+        self._sealer = sealer
+
+    def add_account(self, name: str, *, task_limit: int) -> Account:
+        number = self._next("account", 1)
+        added = Account(id=number, name=name, app_id=APP_ID_BASE + number, task_limit=task_limit)
+        values = {"id": number, "name": name, "app_id": added.app_id, "task_limit": task_limit}
+        try:
+            self._db.execute(insert(account), values)
+        except IntegrityError as error:
+            raise Conflict(f"There is an account {name} already.") from error
+        return added
+
+    def account(self, account_id: int) -> Account | None:
+        row = self._db.execute(_ACCOUNT, {"account_id": account_id}).first()
+        return _account_of(row) if row else None
+
+    def account_named(self, name: str) -> Account | None:
+        row = self._db.execute(select(account).where(account.c.name == name)).first()
+        return _account_of(row) if row else None
+
+    def first_account(self) -> Account | None:
+        row = self._db.execute(select(account).order_by(account.c.id).limit(1)).first()
+        return _account_of(row) if row else None
+
+    def accounts(self) -> Sequence[Account]:
+        return [_account_of(row) for row in self._db.execute(select(account).order_by(account.c.id))]
+
+    def change_account(
+        self,
+        account_id: int,
+        *,
+        task_limit: int | None = None,
+        suspended: Mapping[ServiceName, ServiceState] | None = None,
+    ) -> None:
+        values: dict[str, Any] = {} if task_limit is None else {"task_limit": task_limit}
+        if suspended is not None:
+            values["suspended"] = msgspec.json.encode(suspended, order="sorted").decode()
+        self._db.execute(update(account).where(account.c.id == account_id).values(values))
+
+    def add_key(self, key: AccessKey) -> None:
+        sealed = self._sealer.seal(key.secret_key.encode(), _key_context(key.secret_id))
+        self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
+
+    def key(self, secret_id: str) -> AccessKey | None:
+        row = self._db.execute(_KEY, {"secret_id": secret_id}).first()
+        return self._access_key(row) if row else None
+
+    def keys(self, account_id: int) -> Sequence[AccessKey]:
+        query = select(access_key).where(access_key.c.account_id == account_id)
+        return [self._access_key(row) for row in self._db.execute(query.order_by(access_key.c.secret_id))]
+
+    def enable_keys(self, account_id: int, enabled: bool) -> None:
+        self._db.execute(update(access_key).where(access_key.c.account_id == account_id).values(enabled=enabled))
+
+    def remove_keys(self, account_id: int) -> None:
+        self._db.execute(delete(access_key).where(access_key.c.account_id == account_id))
+
+    def callback_key(self, account_id: int) -> str | None:
+        query = select(callback_key.c.secret_key).where(callback_key.c.account_id == account_id)
+        sealed = self._db.execute(query).scalar_one_or_none()
+        return None if sealed is None else self._sealer.open(sealed, _callback_context(account_id)).decode()
+
+    def set_callback_key(self, account_id: int, secret_key: str) -> None:
+        sealed = self._sealer.seal(secret_key.encode(), _callback_context(account_id))
+        statement = upsert(callback_key).values(account_id=account_id, secret_key=sealed)
+        key = [callback_key.c.account_id]
+        self._db.execute(statement.on_conflict_do_update(index_elements=key, set_={"secret_key": sealed}))
+
+    def add_sdk_app(self, app: SdkApp) -> None:
+        sealed = self._sealer.seal(app.secret_key.encode(), _app_context(app.sdk_app_id))
+        try:
+            self._db.execute(insert(sdk_app), msgspec.structs.asdict(app) | {"secret_key": sealed})
+        except IntegrityError as error:
+            raise Conflict(f"SdkAppId {app.sdk_app_id} belongs to an account already.") from error
+
+    def sdk_app(self, sdk_app_id: int) -> SdkApp | None:
+        return next(iter(self._sdk_apps(select(sdk_app).where(sdk_app.c.sdk_app_id == sdk_app_id))), None)
+
+    def sdk_apps(self, account_id: int) -> Sequence[SdkApp]:
+        query = select(sdk_app).where(sdk_app.c.account_id == account_id)
+        return self._sdk_apps(query.order_by(sdk_app.c.sdk_app_id))
+
+    def add_domain(self, added: Domain) -> None:
+        try:
+            self._db.execute(insert(domain), msgspec.structs.asdict(added))
+        except IntegrityError as error:
+            raise Conflict(f"The domain {added.name} belongs to an account already.") from error
+
+    def domain(self, name: str) -> Domain | None:
+        row = self._db.execute(select(domain).where(domain.c.name == name)).first()
+        return Domain(**row._asdict()) if row else None
+
+    def domains(self, account_id: int | None = None) -> Sequence[Domain]:
+        query = select(domain).order_by(domain.c.name)
+        if account_id is not None:
+            query = query.where(domain.c.account_id == account_id)
+        return [Domain(**row._asdict()) for row in self._db.execute(query)]
+
+    # how it is done
+
+    def _next(self, name: str, first: int) -> int:
+        """The next number of a sequence."""
+        numbers = schema.sequence
+        raised = update(numbers).where(numbers.c.name == name).values(value=numbers.c.value + 1)
+        number = self._db.execute(raised.returning(numbers.c.value)).scalar_one_or_none()
+        if number is None:
+            number = first
+            self._db.execute(insert(numbers), {"name": name, "value": number})
+        return number
+
+    def _access_key(self, row: Row[Any]) -> AccessKey:
+        secret_key = self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode()
+        return AccessKey(**row._asdict() | {"secret_key": secret_key})
+
+    def _sdk_apps(self, query: "Select[Any]") -> list[SdkApp]:
+        return [
+            SdkApp(
+                sdk_app_id=row.sdk_app_id,
+                account_id=row.account_id,
+                secret_key=self._sealer.open(row.secret_key, _app_context(row.sdk_app_id)).decode(),
+            )
+            for row in self._db.execute(query)
+        ]
+
+
+def _account_of(row: Row[Any]) -> Account:
+    return Account(**row._asdict() | {"suspended": _SUSPENDED.decode(row.suspended)})
+
+
+def _key_context(secret_id: str) -> str:
+    return f"access_key.secret_key:{secret_id}"
+
+
+def _callback_context(account_id: int) -> str:
+    return f"callback_key.secret_key:{account_id}"
+
+
+def _app_context(sdk_app_id: int) -> str:
+    return f"sdk_app.secret_key:{sdk_app_id}"

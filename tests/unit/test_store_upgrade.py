@@ -1,0 +1,114 @@
+"""What an earlier version wrote is there after the upgrade, and works."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from penstock.errors import StoreError
+from penstock.store import migrations
+from penstock.store.secrets import Sealer
+from penstock.store.sql import SqlStore, open_store
+from penstock.tasks.families import pull
+from penstock.tasks.model import AccessKey, Account, Desired, SdkApp, State
+from tests.unit.making import DAY, NOW, make_spec, open_new, read_task
+
+KEY = bytes(range(32))
+
+#: An account with a key and an application, and two tasks with their last status and history, as 0001 has them.
+DATA_OF_0001 = """
+INSERT INTO sequence (name, value) VALUES ('account', 1), ('task.pull', 10002);
+INSERT INTO account (id, name, app_id, task_limit) VALUES (1, 'demo', 1300000001, 7);
+INSERT INTO access_key (secret_id, account_id, secret_key, enabled) VALUES ('AKIDold', 1, :key, 1);
+INSERT INTO sdk_app (sdk_app_id, account_id, secret_key) VALUES (1400000001, 1, :app);
+INSERT INTO task VALUES (1, 1, 'pull', '10001', :first, 'enable', 'waiting', :now, 3, :now, :end, 'ap-tokyo',
+                         :now, 'ann', :now, 'bob', NULL, 4);
+INSERT INTO task VALUES (2, 1, 'pull', '10002', :second, 'pause', 'paused', :now, 1, :now, :end, 'ap-tokyo',
+                         :now, 'ann', :now, 'ann', NULL, 0);
+INSERT INTO checkpoint (task_key, epoch, at, observed) VALUES (1, 3, :now, :observed);
+INSERT INTO event (id, task_key, at, name, text, by) VALUES (1, 1, :now, 'task.created', 'created', 'ann');
+"""
+
+
+def migrate_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A DATA as the version with schema 0001 left it."""
+    sealer = Sealer(KEY)
+    (tmp_path / "secret.key").write_text(KEY.hex())
+    store = SqlStore(tmp_path / "penstock.db", sealer, inline=True)
+    with store._writing.begin() as connection:
+        migrate_to(connection, "0001")
+        connection.exec_driver_sql("INSERT INTO key_check VALUES (1, ?)", (sealer.seal(b"penstock", "key_check"),))
+    store.close()
+    values = {
+        "key": sealer.seal(b"s3cret", "access_key.secret_key:AKIDold"),
+        "app": sealer.seal(b"app-s3cret", "sdk_app.secret_key:1400000001"),
+        "first": sealer.seal(pull.encode(make_spec()), "task.spec:1:pull:10001"),
+        "second": sealer.seal(pull.encode(make_spec(comment="second")), "task.spec:1:pull:10002"),
+        "observed": b'{"key":1,"epoch":3,"state":"active","at":5,"started_at":1,"since":2}',
+        "now": NOW,
+        "end": NOW + DAY,
+    }
+    with sqlite3.connect(tmp_path / "penstock.db") as database:
+        for statement in filter(str.strip, DATA_OF_0001.split(";")):
+            database.execute(statement, values)
+    database.close()
+    return tmp_path
+
+
+def test_older_database_needs_its_upgrade(data: Path) -> None:
+    with pytest.raises(StoreError, match="schema 0001, and 0002 is needed"):
+        open_store("", data, None, migrate=False)
+
+
+def test_everything_of_0001_is_there_after_the_upgrade(data: Path) -> None:
+    store = open_new(data)
+    account = store.read_now(lambda tx: tx.account_named("demo"))
+    assert account == Account(id=1, name="demo", app_id=1300000001, task_limit=7, suspended={})
+    key = store.read_now(lambda tx: tx.key("AKIDold"))
+    assert key == AccessKey(secret_id="AKIDold", secret_key="s3cret", account_id=1, enabled=True)
+    app = store.read_now(lambda tx: tx.sdk_app(1400000001))
+    assert app == SdkApp(sdk_app_id=1400000001, secret_key="app-s3cret", account_id=1)
+    first, second = read_task(store, 1), read_task(store, 2)
+    assert (first.id, first.state, first.revision, first.epoch) == ("10001", State.WAITING, 3, 4)
+    assert (first.created_by, first.updated_by, first.end_at) == ("ann", "bob", NOW + DAY)
+    assert pull.decode(first.spec) == make_spec()
+    assert (second.desired, second.state) == (Desired.PAUSE, State.PAUSED)
+    assert pull.decode(second.spec).comment == "second"
+    assert first.observed is not None
+    assert first.observed.epoch == 3
+    assert [event.text for event in store.read_now(lambda tx: tx.events(1))] == ["created"]
+    assert store.read_now(lambda tx: tx.callback_key(1)) is None
+    assert store.read_now(lambda tx: tx.domains()) == []
+    store.close()
+
+
+def test_upgraded_database_goes_on_as_if_it_were_new(data: Path) -> None:
+    store = open_new(data)
+    assert store.write_now(lambda tx: tx.next_task_number("pull", 10001)) == 10003
+    assert store.write_now(lambda tx: tx.add_account("second", task_limit=1)).id == 2
+    assert store.write_now(lambda tx: tx.suspend(1, "pull", at=NOW, by="", text="")) == 1
+    assert [task.id for task in store.write_now(lambda tx: tx.sweep(NOW + DAY, dead=()))] == ["10001", "10002"]
+    store.close()
+    open_store("", data, None, migrate=False).close()
+
+
+def test_upgrade_that_is_cut_off_leaves_the_older_database(data: Path) -> None:
+    store = SqlStore(data / "penstock.db", Sealer(KEY), inline=True)
+    connection = store._writing.connect()
+    connection.begin()
+    migrations.upgrade(connection)
+    connection.close()
+    store.close()
+    test_older_database_needs_its_upgrade(data)
+    open_new(data).close()
