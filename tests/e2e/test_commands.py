@@ -72,7 +72,7 @@ def test_refusal_is_one_line_and_ends_with_1(data: Path) -> None:
         (["account", "create", "demo"], "demo"),
         (["account", "show", "nobody"], "There is no account 'nobody'."),
         (["task", "list"], "There are several accounts (demo, other); say which with --account."),
-        (["task", "show", "10001", "--account", "demo"], "10001"),
+        (["task", "show", "10001", "--account", "demo"], "The task does not exist."),
     ]:
         done = penstock(*words, "--data", data, check=False)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -8,6 +8,7 @@ nobody needs a clock, and a process that is stopped or slow is not mistaken for 
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -55,11 +56,14 @@ def alive(run: Path, incarnation: str) -> bool:
 
 def bury(run: Path) -> list[str]:
     """Remove the files of incarnations that are dead; returns their ids. Many may do so at once."""
-    dead = sorted(
-        {path.stem for path in run.iterdir() if path.suffix in (".lock", ".sock") and not alive(run, path.stem)}
-    )
+    try:
+        names = {path.stem for path in run.iterdir() if path.suffix in (".lock", ".sock")}
+    except OSError:
+        return []
+    dead = sorted(name for name in names if not alive(run, name))
     for incarnation in dead:
         # The lock goes last: while it is there, somebody else can still find the socket's owner dead.
-        (run / f"{incarnation}.sock").unlink(missing_ok=True)
-        (run / f"{incarnation}.lock").unlink(missing_ok=True)
+        for suffix in (".sock", ".lock"):
+            with suppress(OSError):
+                (run / f"{incarnation}{suffix}").unlink()
     return dead

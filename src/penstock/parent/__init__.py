@@ -121,7 +121,7 @@ class Parent:
                 keeper.go()
             done, _ = await asyncio.wait([stopping, *keeping], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # a keeper never ends by itself: this raises what broke it
+                task.result()  # no keeper ends by itself: this raises what broke it
         finally:
             await self._drain()
             for task in [stopping, *keeping]:
@@ -139,11 +139,13 @@ class Parent:
     async def _drain(self) -> None:
         """End the workers, so that they give up their tasks; then what they and the callers need."""
         log.info("stopping")
+        for keeper in self._all:
+            keeper.retire()
         loop = asyncio.get_running_loop()
         start = loop.time()
-        await asyncio.gather(*(keeper.leave(DRAIN_WORKERS) for keeper in self._workers))
+        await asyncio.gather(*(keeper.end(DRAIN_WORKERS) for keeper in self._workers))
         left = DRAIN - (loop.time() - start)
-        await asyncio.gather(self._hub.leave(left), self._api.leave(left))
+        await asyncio.gather(self._hub.end(left), self._api.end(left))
 
     def _restart_api(self) -> None:
         log.info("restarting the API")
@@ -180,7 +182,10 @@ class Parent:
             "pids": pids,
         }
         if self._ready_file:
-            write_atomically(self._ready_file, json.dumps(ready, indent=2) + "\n")
+            try:
+                write_atomically(self._ready_file, json.dumps(ready, indent=2) + "\n")
+            except OSError as error:
+                log.error("the ready file cannot be written", error=str(error))
         if not self._served:
             self._served = True
             log.info("ready", http=ready["http"], media=ready["media"], rtmp=ready["rtmp"])

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 
@@ -22,24 +22,25 @@ LOOK_EVERY = 0.5
 class Child:
     """A running process and the line to it.
 
-    It is made in the main thread: the kernel ties a child's life to the thread that started it.
+    It is made in the main thread: the kernel ties a child's life to the thread that started it. Raises OSError
+    if the machine has no room for it.
     """
 
     def __init__(self, argv: Sequence[str], fds: Sequence[int], *, watchdog: float, spoke: Callable[[], None]):
         self._loop = asyncio.get_running_loop()
         self._line, theirs = socket.socketpair()
         self._line.setblocking(False)
-        try:
+        with theirs, ExitStack() as undo:
+            undo.callback(self._line.close)
             self._process = subprocess.Popen(
                 [*argv, "--leash", f"fd:{theirs.fileno()}"],
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        except OSError:
-            self._line.close()
-            raise
-        finally:
-            theirs.close()
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self._pidfd = os.pidfd_open(self._process.pid)
+            undo.pop_all()
         self.pid = self._process.pid
         self.ready = False
         self.started = self._loop.time()
@@ -47,7 +48,6 @@ class Child:
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._spoke = spoke
         self._silence = Silence(watchdog, now=self.started)
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._pidfd, self._exited)
         self._loop.add_reader(self._line, self._heard)
         self._watch = self._loop.create_task(self._listen())
@@ -102,7 +102,7 @@ class Child:
 
 
 class Keeper:
-    """Sees to it that one child runs, until told to leave.
+    """Sees to it that one child runs, until it is retired.
 
     Args:
         name: for the log, e.g. ``worker-1``.
@@ -126,7 +126,8 @@ class Keeper:
         self.name = name
         self._argv, self._fds, self._watchdog = argv, fds, watchdog
         self._ready, self._died = ready, died
-        self._going = self._leaving = self._replacing = False
+        self._going = self._replacing = False
+        self._retired = asyncio.Event()
         self.child: Child | None = None
 
     @property
@@ -135,20 +136,20 @@ class Keeper:
         return self.child.pid if self.child and self.child.ready else None
 
     async def keep(self) -> None:
-        """Run the child, again and again, until `leave` has ended it."""
+        """Run the child, again and again, until it is retired."""
         loop, damper = asyncio.get_running_loop(), Damper()
-        while True:
+        while not self._retired.is_set():
             started = loop.time()
             why = await self._live()
-            if self._leaving:
-                return
-            if self._replacing:
+            if self._replacing or self._retired.is_set():
                 self._replacing = False
                 continue
             pause = damper.died(lived=loop.time() - started)
             log.error("a process has died", name=self.name, reason=why, again_in_s=pause)
             self._died()
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._retired.wait()
 
     async def _live(self) -> str:
         """One life of the child; returns why it ended."""
@@ -175,8 +176,11 @@ class Keeper:
             self._replacing = True
             await self.child.end(seconds)
 
-    async def leave(self, seconds: float) -> None:
-        """End the child within `seconds`, for good."""
-        self._leaving = True
+    def retire(self) -> None:
+        """Start no other child when this one ends."""
+        self._retired.set()
+
+    async def end(self, seconds: float) -> None:
+        """End the child within `seconds`."""
         if self.child:
             await self.child.end(seconds)
