@@ -16,7 +16,7 @@ setup: .venv/.stamp ## Make .venv with everything pinned in requirements.lock, a
 .venv-mainland/.stamp: .venv/.stamp requirements-mainland.lock
 	@scripts/setup mainland
 
-system: ## Install the real peers that tests need, with apt (as root)
+system: ## Install the real peers and tools that tests need, with apt (as root)
 	@scripts/system
 
 demo: setup ## Start Penstock, relay a live test stream, break it twice, and watch it recover
@@ -24,6 +24,7 @@ demo: setup ## Start Penstock, relay a live test stream, break it twice, and wat
 
 test: setup .venv-mainland/.stamp ## Run the tests; ARGS="-k name" chooses
 	@[ "$$(id -u)" != 0 ] || scripts/system || echo "make test: going on without them" >&2
+	@scripts/clients || echo "make test: going on without these clients" >&2
 	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: setup ## Lint, check the format, and check the types
@@ -45,5 +46,5 @@ soak: ## Run for hours under faults
 	@echo "There is no soak run yet."
 
 clean: ## Remove the environments and caches
-	@rm -rf .venv .venv-mainland .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-mainland .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests $(wildcard demo bench) -name __pycache__ -type d -prune -exec rm -rf {} +

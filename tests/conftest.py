@@ -25,4 +25,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if packages:
         terminalreporter.section("missing parts")
         terminalreporter.line(f"Tests were skipped for want of: {' '.join(sorted(packages))}")
-        terminalreporter.line("To run them too: sudo make system")
+        terminalreporter.line("To run them too: sudo make system; make test")
