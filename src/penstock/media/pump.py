@@ -11,13 +11,21 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
 from penstock.errors import MediaError
 from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
 from penstock.media.rtmp import chunk
 from penstock.media.rtmp.chunk import ChunkReader, Message, Shortcut
 
+log = structlog.get_logger()
+
 #: Bytes that may wait for one receiver before whole messages are dropped.
 QUEUE_LIMIT = 4 << 20
+#: Seconds that a peer has to close its side once we have finished ours.
+FAREWELL = 1.0
+#: Bytes of script data that are worth keeping and passing on.
+MAX_DATA = 1 << 20
 _RECEIVE = 1 << 18
 #: Reads of one source per tick, at most: a burst is taken in, but nobody starves the others.
 _ROUNDS = 8
@@ -107,21 +115,35 @@ class Connection:
             del self._queue[:taken]
         if not self._queue and not self.closed.done():
             if self._finishing:
-                self.close(None)
+                self._half_close()
             else:
                 self._pump.watch(self, _IN)
 
     def finish(self) -> None:
-        """Close once everything queued is written; nothing more is taken."""
+        """Close once everything queued is delivered; nothing more is taken, in either direction."""
+        if self.closed.done() or self._finishing:
+            return
         self._finishing = True
         if not self._queue:
-            self.close(None)
+            self._half_close()
+
+    def _half_close(self) -> None:
+        """Say that this was all, and wait for the peer to close: a socket closed with bytes unread is reset, and what
+        the peer has not yet received is lost."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self.close(_reason(error))
+            return
+        self._pump.watch(self, _IN)
+        timer = asyncio.get_running_loop().call_later(FAREWELL, self.close, None)
+        self.closed.add_done_callback(lambda _: timer.cancel())
 
     def close(self, reason: str | None) -> None:
         """Close the socket; `closed` is done with `reason`."""
         if self.closed.done():
             return
-        self.closed.set_result(reason)
+        self.closed.set_result(None if self._finishing else reason)
         self._pump.remove(self)
         self.sock.close()
 
@@ -139,7 +161,7 @@ class Connection:
                 self.close("closed by the peer")
                 return
             self.received += size
-            if self._reader is not None and not self._take(self._reader, view[:size]):
+            if self._reader is not None and not self._finishing and not self._take(self._reader, view[:size]):
                 return
             if size < len(buffer):
                 return
@@ -150,6 +172,9 @@ class Connection:
             reader.read(data, self.dispatch, self.shortcut)
         except MediaError as error:
             self.close(error.message)
+        except Exception as error:
+            log.exception("a connection met a defect")
+            self.close(f"internal error ({type(error).__name__})")
         if reader.window and reader.received - self._acknowledged >= reader.window // 2:
             self._acknowledged = reader.received
             self.send(chunk.control(chunk.ACKNOWLEDGEMENT, reader.received & 0xFFFFFFFF))
@@ -170,7 +195,7 @@ class Connection:
             self._user_control(payload)
 
     def _data(self, timestamp: int, payload: bytes) -> None:
-        if self.on_media is None:
+        if self.on_media is None or len(payload) > MAX_DATA:
             return
         payload = payload.removeprefix(SET_DATA_FRAME)
         if payload.startswith(b"\x02") and not payload.startswith(b"\x02\x00\x11|RtmpSampleAccess"):

@@ -70,6 +70,7 @@ class RtmpSink:
                 connection.send(command("FCUnpublish", 6, None, name))
                 connection.send(command("deleteStream", 7, None, session.stream_id))
                 connection.finish()
+                await connection.wait_closed()
         raise SinkError(_without_key(reason or "ended", self._url))
 
 
