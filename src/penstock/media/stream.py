@@ -40,10 +40,10 @@ class Receiver:
         """Send messages, already framed, and count them."""
         self.connection.send(block)
         meter = self.meter
-        for type_, timestamp, _, kind in entries:
+        for _, timestamp, _, kind in entries:
             if kind is Kind.SOUND:
                 meter.audio += 1
-            elif type_ == VIDEO and kind is not Kind.HEADER:
+            elif kind is Kind.KEYFRAME or kind is Kind.FRAME:
                 meter.video += 1
                 meter.keyframes += kind is Kind.KEYFRAME
             self.timestamp = timestamp & 0xFFFFFFFF
