@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import StrEnum
 
 import structlog
@@ -86,7 +87,9 @@ class Supervisor:
         self._measured = 0
         self._flowing_at: float | None = None
         self._wanted = asyncio.Event()
-        self._reconnect = False
+        self._unwanted = asyncio.Event()
+        #: The run that is being cancelled ends by our own wish.
+        self._planned = False
         self._run: asyncio.Task[str] | None = None
         self.state = NodeState.IDLE
         self.since = self._loop.time()
@@ -98,15 +101,17 @@ class Supervisor:
         """Let the node run, or have it end its connection in order and rest."""
         if wanted:
             self._wanted.set()
+            self._unwanted.clear()
         elif self._wanted.is_set():
             self._wanted.clear()
-            if self._run is not None:
-                self._run.cancel()
+            self._unwanted.set()
+            self.error = ""
+            self.reconnect()
 
     def reconnect(self) -> None:
-        """End this connection in order and begin another at once."""
+        """End this connection in order and begin another at once, if it is wanted."""
         if self._run is not None:
-            self._reconnect = True
+            self._planned = True
             self._run.cancel()
 
     def fail(self, reason: str) -> None:
@@ -180,11 +185,9 @@ class Supervisor:
         finally:
             self.measure()
             self._run = self.connection = None
-        planned, self._reconnect = self._reconnect, False
-        if not run.cancelled():
-            await self._rest(run.result())
-        elif not planned and self._wanted.is_set():
-            await self._rest("cancelled")
+        planned, self._planned = self._planned, False
+        if not planned:
+            await self._rest("cancelled" if run.cancelled() else run.result())
 
     async def _run_leaf(self) -> str:
         """Run the leaf; return why it ended."""
@@ -210,7 +213,8 @@ class Supervisor:
         delay = self._backoff.delay(healthy_for)
         self.retry_at = now + delay
         self._enter(NodeState.RETRYING)
-        await asyncio.sleep(delay)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._unwanted.wait(), delay)
 
     def _enter(self, state: NodeState) -> None:
         if state is not self.state:
