@@ -9,12 +9,14 @@
     ├── Refused                    a caller asked for what cannot be; families and services raise these
     │   ├── InvalidSourceUrl
     │   ├── InvalidToUrl
+    │   ├── ToUrlForbidden         the destination belongs to another account
     │   ├── InvalidCallbackUrl
     │   ├── InvalidTaskTime
     │   ├── InvalidTaskId          SpecifyTaskId taken by another task, or malformed
     │   ├── InvalidField           a value outside its documented set or range
     │   ├── Unsupported            a documented feature that this build does not serve yet
     │   ├── AccountNotFound
+    │   ├── ServiceNotActive       the account may not use the service now
     │   ├── TaskNotFound
     │   ├── TooManyTasks
     │   └── Conflict               the task's state does not allow it now
@@ -63,6 +65,10 @@ class InvalidToUrl(Refused):
     """The destination URL is invalid."""
 
 
+class ToUrlForbidden(Refused):
+    """The destination belongs to another account."""
+
+
 class InvalidCallbackUrl(Refused):
     """The callback URL is invalid."""
 
@@ -89,6 +95,14 @@ class Unsupported(Refused):
 
 class AccountNotFound(Refused):
     """The account does not exist."""
+
+
+class ServiceNotActive(Refused):
+    """The account may not use the service now."""
+
+    def __init__(self, service: str, state: str) -> None:
+        super().__init__(f"The account's service {service} is {state}.")
+        self.state = state
 
 
 class TaskNotFound(Refused):

@@ -65,7 +65,7 @@ class Policy:
 
         Raise `AddressRefused` if any of its addresses is refused, `Unreachable` if it has none.
         """
-        if self._hub is not None and self._means_hub(host, port):
+        if self._hub and self.is_hub(host, port):
             return [self._hub]
         number = port if port is not None else _DEFAULT_PORTS.get(scheme, 0)
         loop = asyncio.get_running_loop()
@@ -78,8 +78,10 @@ class Policy:
                 raise AddressRefused(reason)
         return [(str(address[0]), number) for _, _, _, _, address in found]
 
-    def _means_hub(self, host: str, port: int | None) -> bool:
-        assert self._hub is not None
+    def is_hub(self, host: str, port: int | None) -> bool:
+        """Whether this means our own hub; without a port its own is meant."""
+        if self._hub is None:
+            return False
         if port == self._hub[1] and host in (self._hub[0], "127.0.0.1", "localhost", "::1"):
             return True
         return host.lower() in self._hub_names and port in (None, self._hub[1])

@@ -1,4 +1,4 @@
-"""Accounts: their look is the vendor's, their secrets are shown once."""
+"""Accounts: their look is the vendor's, their secrets are shown once; what belongs to them is theirs alone."""
 
 import re
 from collections.abc import Iterator
@@ -9,8 +9,24 @@ import pytest
 
 from penstock.errors import AccountNotFound, Conflict, InvalidField
 from penstock.store.sql import SqlStore
-from penstock.tasks.accounts import create_account, list_accounts, show_account
-from tests.unit.making import open_new
+from penstock.tasks import usersig
+from penstock.tasks.accounts import (
+    DomainView,
+    add_domain,
+    callback_key,
+    create_account,
+    domain_owner,
+    enable_account,
+    list_accounts,
+    list_domains,
+    make_usersig,
+    rotate_key,
+    set_service,
+    set_task_limit,
+    show_account,
+)
+from penstock.tasks.model import ServiceName, ServiceState, State
+from tests.unit.making import NOW, add_task, open_new, read_task
 
 
 @pytest.fixture
@@ -96,3 +112,176 @@ async def test_only_account_needs_no_name(store: SqlStore) -> None:
     assert (await show_account(store, "b")).name == "b"
     with pytest.raises(AccountNotFound, match="'c'"):
         await show_account(store, "c")
+
+
+class TestKeys:
+    """Rotation, and the account's switch."""
+
+    async def test_rotation_replaces_the_key_at_once(self, store: SqlStore) -> None:
+        old = await create_account(store, "demo")
+        new = await rotate_key(store, "demo")
+        assert re.fullmatch("AKID[A-Za-z0-9]{32}", new.secret_id)
+        assert (new.secret_id, new.secret_key) != (old.secret_id, old.secret_key)
+        assert await store.read(lambda tx: tx.key(old.secret_id)) is None
+        found = await store.read(lambda tx: tx.key(new.secret_id))
+        assert found is not None
+        assert (found.secret_key, found.enabled) == (new.secret_key, True)
+        assert [key.secret_id for key in (await show_account(store)).keys] == [new.secret_id]
+
+    async def test_rotation_leaves_other_accounts_alone(self, store: SqlStore) -> None:
+        other = await create_account(store, "other")
+        await create_account(store, "demo")
+        await rotate_key(store, "demo")
+        assert await store.read(lambda tx: tx.key(other.secret_id)) is not None
+
+    async def test_disabled_account_has_no_key_that_works_until_it_is_enabled(self, store: SqlStore) -> None:
+        made = await create_account(store, "demo")
+        shown = await enable_account(store, "demo", enabled=False)
+        assert [(key.secret_id, key.enabled) for key in shown.keys] == [(made.secret_id, False)]
+        shown = await enable_account(store, "demo", enabled=True)
+        assert [key.enabled for key in shown.keys] == [True]
+
+    async def test_rotation_opens_no_disabled_account(self, store: SqlStore) -> None:
+        await create_account(store, "demo")
+        await enable_account(store, "demo", enabled=False)
+        assert not (await rotate_key(store, "demo")).enabled
+        await enable_account(store, "demo", enabled=True)
+        assert (await rotate_key(store, "demo")).enabled
+
+    async def test_callback_key_is_made_once_and_renewed_when_asked(self, store: SqlStore, tmp_path: Path) -> None:
+        await create_account(store, "demo")
+        key = await callback_key(store, "demo")
+        assert re.fullmatch("[A-Za-z0-9]{32}", key)
+        assert await callback_key(store, "demo") == key
+        renewed = await callback_key(store, "demo", renew=True)
+        assert renewed != key
+        assert await callback_key(store, "demo") == renewed
+        stored = b"".join(path.read_bytes() for path in tmp_path.glob("penstock.db*"))
+        assert renewed.encode() not in stored
+
+
+class TestServices:
+    """States of services."""
+
+    async def test_every_service_of_a_new_account_is_active(self, store: SqlStore) -> None:
+        await create_account(store, "demo")
+        active = dict.fromkeys(["live", "mdc", "trtc", "tiw", "preload"], "active")
+        assert (await show_account(store)).services == active
+
+    async def test_service_is_put_into_a_state_alone(self, store: SqlStore) -> None:
+        await create_account(store, "demo")
+        await create_account(store, "other")
+        await set_service(store, "demo", ServiceName.MDC, ServiceState.ARREARS, now=NOW, by="admin")
+        shown = await set_service(store, "demo", ServiceName.LIVE, ServiceState.FROZEN, now=NOW, by="admin")
+        assert {name: state for name, state in shown.services.items() if state != "active"} == {
+            "live": "frozen",
+            "mdc": "arrears",
+        }
+        shown = await set_service(store, "demo", ServiceName.LIVE, ServiceState.ACTIVE, now=NOW, by="admin")
+        assert (shown.services["live"], shown.services["mdc"]) == ("active", "arrears")
+        assert set((await show_account(store, "other")).services.values()) == {"active"}
+
+    async def test_its_tasks_stop_and_resume_with_an_event_each(self, store: SqlStore) -> None:
+        await create_account(store, "demo")
+        key = add_task(store, 1, "a").key
+        await set_service(store, "demo", ServiceName.LIVE, ServiceState.ARREARS, now=NOW, by="admin")
+        assert read_task(store, key).state is State.SUSPENDED
+        await set_service(store, "demo", ServiceName.LIVE, ServiceState.FROZEN, now=NOW, by="admin")
+        await set_service(store, "demo", ServiceName.LIVE, ServiceState.ACTIVE, now=NOW, by="admin")
+        assert read_task(store, key).state is State.WAITING
+        assert [(event.name, event.text, event.by) for event in store.read_now(lambda tx: tx.events(key))] == [
+            ("task.suspended", "the account's service live is arrears", "admin"),
+            ("task.enabled", "the account's service live is active", "admin"),
+        ]
+
+    async def test_other_services_do_not_concern_pull_tasks(self, store: SqlStore) -> None:
+        await create_account(store, "demo")
+        key = add_task(store, 1, "a").key
+        await set_service(store, "demo", ServiceName.TRTC, ServiceState.BLOCKED, now=NOW, by="admin")
+        assert read_task(store, key).state is State.WAITING
+
+
+class TestLimit:
+    """How many tasks."""
+
+    async def test_limit_is_changed(self, store: SqlStore) -> None:
+        await create_account(store, "demo", task_limit=7)
+        assert (await set_task_limit(store, "demo", 0)).task_limit == 0
+        assert (await show_account(store)).task_limit == 0
+
+    @pytest.mark.parametrize("limit", [-1, 10_000_001])
+    async def test_limit_that_cannot_be_is_refused(self, store: SqlStore, limit: int) -> None:
+        await create_account(store, "demo")
+        with pytest.raises(InvalidField):
+            await set_task_limit(store, "demo", limit)
+
+
+class TestDomains:
+    """Whose a domain is."""
+
+    async def test_domain_belongs_to_one_account_whatever_the_case(self, store: SqlStore) -> None:
+        await create_account(store, "a")
+        await create_account(store, "b")
+        added = await add_domain(store, "Play.Example.COM.", "b", area="overseas")
+        assert added == DomainView(domain="play.example.com", account="b", area="overseas")
+        with pytest.raises(Conflict, match=r"play\.example\.com"):
+            await add_domain(store, "play.example.com", "a", area="global")
+        assert await list_domains(store) == [added]
+        assert (await list_domains(store, "a"), await list_domains(store, "b")) == ([], [added])
+        assert (await show_account(store, "b")).domains == ("play.example.com",)
+
+    async def test_only_account_needs_no_name(self, store: SqlStore) -> None:
+        await create_account(store, "a")
+        assert (await add_domain(store, "x.example", None, area="global")).account == "a"
+
+    @pytest.mark.parametrize("name", ["", "a b", "rtmp://h/x", "h/x", "h:80", "-", "a" * 254])
+    async def test_what_is_no_domain_is_refused(self, store: SqlStore, name: str) -> None:
+        await create_account(store, "a")
+        with pytest.raises(InvalidField):
+            await add_domain(store, name, None, area="global")
+
+    async def test_hubs_domains_are_the_first_accounts_unless_given_away(self, store: SqlStore) -> None:
+        def owner(host: str, is_hub: bool) -> int | None:
+            return store.read_now(lambda tx: domain_owner(tx, host, is_hub=is_hub))
+
+        assert owner("hub.example", True) is None
+        await create_account(store, "a")
+        await create_account(store, "b")
+        assert (owner("hub.example", True), owner("other.example", False)) == (1, None)
+        await add_domain(store, "hub.example", "b", area="global")
+        assert (owner("HUB.example.", True), owner("hub.example", False)) == (2, 2)
+
+
+class TestUserSig:
+    """Tickets for users of an application."""
+
+    async def test_ticket_is_signed_with_the_applications_own_key(self, store: SqlStore) -> None:
+        made = await create_account(store, "a", sdk_app_ids=[1400000001])
+        sig = await make_usersig(store, 1400000001, "ann", at=1000, expire=60)
+        expected = usersig.make(1400000001, "ann", made.sdk_apps[0].secret_key, at=1000, expire=60)
+        assert (sig.user_sig, sig.expires_at) == (expected, 1060)
+
+    async def test_application_of_nobody_is_refused(self, store: SqlStore) -> None:
+        with pytest.raises(AccountNotFound, match="1400000001"):
+            await make_usersig(store, 1400000001, "ann", at=1000, expire=60)
+
+    @pytest.mark.parametrize(("user_id", "expire"), [("", 60), ("a\nb", 60), ("a" * 256, 60), ("ann", 0)])
+    async def test_what_cannot_be_is_refused(self, store: SqlStore, user_id: str, expire: int) -> None:
+        await create_account(store, "a", sdk_app_ids=[1])
+        with pytest.raises(InvalidField):
+            await make_usersig(store, 1, user_id, at=1000, expire=expire)
+
+
+async def test_every_change_needs_an_account_that_is_there(store: SqlStore) -> None:
+    frozen = (ServiceName.LIVE, ServiceState.FROZEN)
+    for change in (
+        rotate_key(store, "x"),
+        enable_account(store, "x", enabled=False),
+        set_service(store, "x", *frozen, now=NOW, by=""),
+        set_task_limit(store, "x", 1),
+        callback_key(store, "x"),
+        add_domain(store, "x.example", "x", area="global"),
+        list_domains(store, "x"),
+    ):
+        with pytest.raises(AccountNotFound, match="'x'"):
+            await change

@@ -36,6 +36,9 @@ class World:
     def waiting(self) -> str:
         return ""
 
+    def is_hub(self, host: str, port: int | None) -> bool:
+        return host == "hub.example"
+
     async def check(self, host: str, port: int | None) -> None:
         self.asked.append((host, port))
         if host.startswith("10."):

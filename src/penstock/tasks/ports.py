@@ -240,6 +240,10 @@ class AddressCheck(Protocol):
         """Raise `AddressRefused` if the address is forbidden; a name that does not resolve now passes."""
         ...
 
+    def is_hub(self, host: str, port: int | None) -> bool:
+        """Whether this means our own hub."""
+        ...
+
 
 class Clock(Protocol):
     """Wall-clock time."""

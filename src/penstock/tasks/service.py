@@ -17,12 +17,14 @@ from penstock.errors import (
     Refused,
     TaskNotFound,
     TooManyTasks,
+    ToUrlForbidden,
 )
 from penstock.tasks import lifecycle, times
+from penstock.tasks.accounts import check_service, domain_owner
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.lifecycle import Cause
-from penstock.tasks.model import Desired, Event, Observed, State, Struct, Task
+from penstock.tasks.model import Desired, Event, Observed, ServiceName, State, Struct, Task
 from penstock.tasks.ports import AddressCheck, Clock, Hints, LiveStatus, Store, Tx
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -75,7 +77,7 @@ class PullTasks:
         """Make a task and return its TaskId: `specify_task_id`, or else a number of our own.
 
         Raise `TooManyTasks` at the account's limit, `InvalidTaskId` for an id that is taken or malformed,
-        and what `pull.check` and `pull.span` raise.
+        `ToUrlForbidden` for a destination of another account, and what `pull.check` and `pull.span` raise.
         """
         pull.check_text("Operator", operator, MAX_OPERATOR)
         if specify_task_id and not _TASK_ID.fullmatch(specify_task_id):
@@ -88,9 +90,10 @@ class PullTasks:
         def work(tx: Tx) -> str:
             if specify_task_id and tx.task(account_id, pull.FAMILY, specify_task_id):
                 raise InvalidTaskId(f"SpecifyTaskId {specify_task_id} belongs to another task.")
-            account = tx.account(account_id)
-            if account is None or tx.count_tasks(account_id, pull.FAMILY) >= account.task_limit:
+            account = check_service(tx, account_id, ServiceName.LIVE)
+            if tx.count_tasks(account_id, pull.FAMILY) >= account.task_limit:
                 raise TooManyTasks
+            self._check_owner(tx, account_id, spec)
             task = tx.insert_task(
                 account_id=account_id,
                 family=pull.FAMILY,
@@ -114,8 +117,8 @@ class PullTasks:
     async def modify(self, account_id: int, task_id: str, change: PullChange, *, operator: str) -> None:
         """Change a task; what is not given stays. A change of EndTime alone leaves the media alone.
 
-        Raise `TaskNotFound`, `Conflict` if Status is given for a task that has ended, and what
-        `pull.check` and `pull.span` raise.
+        Raise `TaskNotFound`, `Conflict` if Status is given for a task that has ended, `ToUrlForbidden` for
+        a new destination of another account, and what `pull.check` and `pull.span` raise.
         """
         pull.check_text("Operator", operator, MAX_OPERATOR)
 
@@ -128,9 +131,12 @@ class PullTasks:
         now = self._clock()
 
         def work(tx: Tx) -> None:
+            check_service(tx, account_id, ServiceName.LIVE)
             task = _found(tx, account_id, task_id)
             spec = pull.apply(pull.decode(task.spec), change)
             pull.check(spec)
+            if change.to_url:
+                self._check_owner(tx, account_id, spec)
             moved = change.start_time is not None or change.end_time is not None
             start_at, end_at = (
                 pull.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
@@ -206,6 +212,12 @@ class PullTasks:
                 await self._addresses.check(*address)
             except AddressRefused as error:
                 raise refusal(error.message) from error
+
+    def _check_owner(self, tx: Tx, account_id: int, spec: PullSpec) -> None:
+        """Raise `ToUrlForbidden` if the destination's domain belongs to another account."""
+        host, port = pull.destination_address(spec)
+        if domain_owner(tx, host, is_hub=self._addresses.is_hub(host, port)) not in (None, account_id):
+            raise ToUrlForbidden(f"The domain {host} belongs to another account.")
 
 
 async def list_tasks(
