@@ -2,6 +2,8 @@
 MAKEFLAGS += --no-print-directory
 ROOMS := src tests $(wildcard demo bench)
 ARGS :=
+# Environments of clients that cannot share ours: they install into the same packages.
+OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo test check format lock bench soak clean
@@ -13,8 +15,8 @@ setup: .venv/.stamp ## Make .venv with everything pinned in requirements.lock, a
 	@:
 .venv/.stamp: requirements.lock pyproject.toml scripts/setup
 	@scripts/setup
-.venv-mainland/.stamp: .venv/.stamp requirements-mainland.lock
-	@scripts/setup mainland
+.venv-%/.stamp: .venv/.stamp requirements-%.lock
+	@scripts/setup $*
 
 system: ## Install the real peers and tools that tests need, with apt (as root)
 	@scripts/system
@@ -22,7 +24,7 @@ system: ## Install the real peers and tools that tests need, with apt (as root)
 demo: setup ## Start Penstock, relay a live test stream, break it twice, and watch it recover
 	@.venv/bin/python demo/relay.py $(ARGS)
 
-test: setup .venv-mainland/.stamp ## Run the tests; ARGS="-k name" chooses
+test: setup $(OTHERS) ## Run the tests; ARGS="-k name" chooses
 	@[ "$$(id -u)" != 0 ] || scripts/system || echo "make test: going on without them" >&2
 	@scripts/clients || echo "make test: going on without these clients" >&2
 	@.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
@@ -46,5 +48,5 @@ soak: ## Run for hours under faults
 	@echo "There is no soak run yet."
 
 clean: ## Remove the environments and caches
-	@rm -rf .venv .venv-mainland .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests $(wildcard demo bench) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,16 +22,10 @@ PINNED = re.compile(r"^([a-z0-9._-]+)(?:\[.*\])?==\S+(?: ; [^\\]+)? \\\n    --ha
 
 def committed(*folders: str) -> dict[str, str]:
     """Every text file that git holds, by its path."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--", *folders], cwd=ROOT, capture_output=True, check=True
-    )
+    listing = subprocess.run(["git", "ls-files", "-z", "--", *folders], cwd=ROOT, capture_output=True, check=True)
     paths = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
     contents = {path: path.read_bytes() for path in paths if path.is_file()}
-    return {
-        str(path.relative_to(ROOT)): content.decode()
-        for path, content in contents.items()
-        if b"\0" not in content
-    }
+    return {str(path.relative_to(ROOT)): content.decode() for path, content in contents.items() if b"\0" not in content}
 
 
 def hits(pattern: re.Pattern[str], files: dict[str, str]) -> list[str]:
@@ -62,7 +56,9 @@ def test_planted_path_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), [("requirements.lock", ["dev"]), ("requirements-mainland.lock", ["mainland"])]
+    ("lock", "groups"),
+    [("requirements.lock", ["dev"])]
+    + [(f"requirements-{name}.lock", [name]) for name in ("mainland", "tccli", "tccli-intl")],
 )
 def test_lock_pins_every_dependency_with_a_hash(lock: str, groups: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

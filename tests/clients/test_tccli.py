@@ -1,0 +1,150 @@
+"""Tencent's command lines, which speak HTTPS only, work against an endpoint whose certificate they trust."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+
+from penstock.tasks.accounts import NewAccount
+from tests.clients.test_calls import same_task
+from tests.clients.tls import self_signed, trusting
+from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.test_live import SOURCE, created, described, wish
+
+ROOT = Path(__file__).parents[2]
+#: Both say that something is wrong in these words.
+REFUSAL = re.compile(r"\[TencentCloudSDKException\] code:(\S+) message:(.*) requestId:(\S+)")
+
+
+class Tccli:
+    """A command line as a user has it, with keys in its environment and a home of its own."""
+
+    def __init__(self, environment: str, host: str, certificate: Path, folder: Path) -> None:
+        self._host = host
+        self._bin = ROOT / environment / "bin"
+        (folder / "home").mkdir()
+        self.env = {
+            "HOME": str(folder / "home"),
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(trusting(self._bin / "python", certificate, folder / "trust")),
+        }
+
+    def run(self, account: NewAccount, action: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """What the command printed."""
+        options = [
+            word
+            for name, value in parameters.items()
+            for word in (f"--{name}", value if isinstance(value, str) else json.dumps(value))
+        ]
+        keys = {"TENCENTCLOUD_SECRET_ID": account.secret_id, "TENCENTCLOUD_SECRET_KEY": account.secret_key}
+        return subprocess.run(
+            [self._bin / "tccli", "live", action, "--endpoint", self._host, "--region", "ap-singapore", *options],
+            env={**self.env, **keys},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def call(self, account: NewAccount, action: str, **parameters: Any) -> dict[str, Any]:
+        """The answer."""
+        done = self.run(account, action, **parameters)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def refused(self, account: NewAccount, action: str, **parameters: Any) -> tuple[str, str]:
+        """Code and message of a call that must fail."""
+        done = self.run(account, action, **parameters)
+        assert done.returncode != 0
+        found = REFUSAL.search(done.stdout + done.stderr)
+        assert found, done.stdout + done.stderr
+        assert len(found[3]) == 36
+        return found[1], found[2]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def https(endpoint: Endpoint, certificate: tuple[Path, Path]) -> Iterator[str]:
+    """Where the endpoint is served over HTTPS."""
+    certificate_file, key_file = certificate
+    config = uvicorn.Config(
+        endpoint.app, ssl_certfile=certificate_file, ssl_keyfile=key_file, log_config=None, lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    sock = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.run_coroutine_threadsafe(server.serve([sock]), endpoint._loop)
+    yield "{}:{}".format(*sock.getsockname())
+    server.should_exit = True
+    serving.result(10)
+
+
+@pytest.fixture(params=[".venv-tccli", ".venv-tccli-intl"])
+def tccli(request: pytest.FixtureRequest, https: str, certificate: tuple[Path, Path], tmp_path: Path) -> Tccli:
+    return Tccli(request.param, https, certificate[0], tmp_path)
+
+
+def test_a_task_is_created_changed_described_and_deleted(tccli: Tccli, account: NewAccount) -> None:
+    asked = wish(Comment="a + b = ü & c_d%", CallbackEvents=["TaskStart", "TaskExit"], VodLoopTimes="3")
+    task_id = tccli.call(account, "CreateLivePullStreamTask", **asked)["TaskId"]
+    named = {"TaskId": task_id}
+    tccli.call(account, "ModifyLivePullStreamTask", Operator="night", Status="pause", VodLoopTimes=5, **named)
+    page = tccli.call(account, "DescribeLivePullStreamTasks", PageNum=1, PageSize=20, **named)
+    tccli.call(account, "DeleteLivePullStreamTask", Operator="night", **named)
+
+    [info] = page["TaskInfos"]
+    assert (page["TotalNum"], page["PageSize"]) == (1, 20)
+    assert (info["TaskId"], info["SourceUrls"], info["Comment"]) == (task_id, [SOURCE], asked["Comment"])
+    assert (info["VodLoopTimes"], info["Status"], info["UpdateBy"]) == (5, "pause", "night")
+    assert tccli.call(account, "DescribeLivePullStreamTasks")["TotalNum"] == 0
+    assert tccli.refused(account, "DeleteLivePullStreamTask", Operator="a", **named)[0] == (
+        "InvalidParameter.TaskNotExist"
+    )
+
+
+def test_a_running_task_is_read(tccli: Tccli, endpoint: Endpoint, account: NewAccount) -> None:
+    python = Client(endpoint, account)
+    task_id = created(python)
+    endpoint.run(task_id)
+    page = tccli.call(account, "DescribeLivePullStreamTasks", TaskId=task_id)
+
+    same_task(page["TaskInfos"], described(python, task_id))
+
+
+def test_the_mainlands_reads_how_a_task_runs(
+    https: str, certificate: tuple[Path, Path], tmp_path: Path, endpoint: Endpoint, account: NewAccount
+) -> None:
+    task_id = created(Client(endpoint, account))
+    endpoint.run(task_id)
+    mainland = Tccli(".venv-tccli", https, certificate[0], tmp_path)
+    status = mainland.call(account, "DescribeLivePullStreamTaskStatus", TaskId=task_id)["TaskStatusInfo"]
+
+    assert (status["RunStatus"], status["FileUrl"], status["OffsetTime"]) == ("active", SOURCE, 95)
+
+
+def test_a_wrong_secret_is_told(tccli: Tccli, account: NewAccount) -> None:
+    stranger = msgspec.structs.replace(account, secret_key="wrong")
+
+    assert tccli.refused(stranger, "DescribeLivePullStreamTasks")[0] == "AuthFailure.SignatureFailure"
+
+
+def test_a_certificate_that_is_not_trusted_is_refused(tccli: Tccli, account: NewAccount) -> None:
+    """So the other tests show that it is checked."""
+    del tccli.env["PYTHONPATH"]
+    done = tccli.run(account, "DescribeLivePullStreamTasks")
+
+    assert done.returncode != 0
+    assert "CERTIFICATE_VERIFY_FAILED" in done.stdout + done.stderr
