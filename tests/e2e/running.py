@@ -51,6 +51,13 @@ def is_running(pid: int) -> bool:
     return False
 
 
+def kill(pid: int) -> int:
+    """Kill -9; returns the pid when the process is dead."""
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_running(pid), what=f"process {pid} is dead")
+    return pid
+
+
 class PenstockServer:
     """One `penstock serve` on a DATA of its own, with an account. Ports are chosen by the system.
 
@@ -204,16 +211,12 @@ class PenstockServer:
         return int(pids["workers"][number] if part == "worker" else pids[part])
 
     def kill(self, part: str, number: int = 0) -> int:
-        """Kill -9 ``api``, ``hub`` or a ``worker``; returns the dead pid."""
-        pid = self.pid_of(part, number)
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        """Kill -9 ``api``, ``hub`` or a ``worker``; returns its pid when it is dead and its connections are closed."""
+        return kill(self.pid_of(part, number))
 
     def kill_owner(self, task: Mapping[str, Any]) -> int:
-        """Kill -9 the worker that runs this task; returns the dead pid."""
-        pid = int((self.data / "run" / f"{task['owner']}.lock").read_text())
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        """Kill -9 the worker that runs this task; returns its pid when it is dead."""
+        return kill(int((self.data / "run" / f"{task['owner']}.lock").read_text()))
 
     def kill_all(self) -> None:
         """Kill -9 everything at once; returns when no process is left."""
