@@ -128,6 +128,8 @@ def _run(part: "Part", leash: int | None) -> None:
 
 
 async def _api(config: Config, leash: "Leash") -> None:
+    from penstock.api.limits import Rates
+    from penstock.api.metrics import Metrics
     from penstock.api.server import create_app
     from penstock.api.server import serve as serve_http
     from penstock.api.tencent.live import live
@@ -148,7 +150,9 @@ async def _api(config: Config, leash: "Leash") -> None:
         addresses=policy(config),
         max_task_days=config.live.max_task_days,
     )
-    app = create_app(Tencent([live(tasks)], store=store, clock=clock), ready=sockets.synced.is_set)
+    rates = Rates(config.api.rate_limit, now=time.monotonic)
+    tencent = Tencent([live(tasks)], store=store, clock=clock, rates=rates)
+    app = create_app(tencent, ready=sockets.synced.is_set, metrics=Metrics())
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())

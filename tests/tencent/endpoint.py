@@ -16,6 +16,8 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.live.v20180801.live_client import LiveClient
 
+from penstock.api.limits import Rates
+from penstock.api.metrics import Metrics
 from penstock.api.server import create_app, serve
 from penstock.api.tencent.live import live
 from penstock.api.tencent.wire import Tencent
@@ -51,7 +53,8 @@ class Hints:
 class Endpoint:
     """The server in a thread of its own, with a clock that can be set."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, rate_limit: float = 0) -> None:
+        """`rate_limit` as the setting ``api.rate_limit``: none unless a test is about it."""
         self.store = open_store("", data, None, migrate=True)
         self.reports = Reports()
         self.hints = Hints()
@@ -64,8 +67,9 @@ class Endpoint:
         self.host = "{}:{}".format(*self.address)
         policy = Policy([ipaddress.ip_network("127.0.0.0/8")])
         tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
-        self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now)
-        self.app = create_app(self.tencent, ready=lambda: self.ready)
+        self.rates = Rates(rate_limit, now=time.monotonic)
+        self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now, rates=self.rates)
+        self.app = create_app(self.tencent, ready=lambda: self.ready, metrics=Metrics())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
 from structlog.testing import capture_logs
 
 from penstock.api import server
 from penstock.api.tencent.calls import BodyLost
+from penstock.api.tencent.signature import Head
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount
 from tests.tencent import heads
@@ -202,7 +202,7 @@ async def test_large_bodies_wait_for_each_other_and_small_ones_do_not(
             arriving.set()
             return await asyncio.Future()
 
-        return server.Body(Request({"type": "http", "headers": []}, receive), large_bodies)
+        return server.Body(Head(method="POST", query="", headers={}), receive, large_bodies)
 
     first = asyncio.create_task(body(100_000, whole=False).read(1_000_000))
     await arriving.wait()

@@ -11,7 +11,7 @@ import pytest
 from msgspec import inspect
 
 from penstock import errors
-from penstock.api.tencent import live, schema
+from penstock.api.tencent import forms, live, schema
 from penstock.api.tencent.live import (
     CreateLivePullStreamTask,
     DeleteLivePullStreamTask,
@@ -149,7 +149,7 @@ def test_the_vendors_samples_are_read(action: str, sample: str) -> None:
         schema.from_json(sample.partition("\n\n")[2].encode(), kind)
         return
     query = re.sub(r"\n|&<.*>", "", sample.partition("?")[2])
-    pairs = [pair for pair in schema.pairs_of(query) if pair != ("Action", action)]
+    pairs = [pair for pair in forms.pairs_of(query) if pair != ("Action", action)]
     schema.from_pairs(pairs, kind)
 
 

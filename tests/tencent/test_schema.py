@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
-from penstock.api.tencent import schema
+from penstock.api.tencent import forms, schema
 from penstock.api.tencent.codes import ApiError
 from penstock.api.tencent.schema import Part, Request
 from tests.tencent import signing
@@ -53,7 +53,7 @@ def test_the_flattened_form_carries_what_json_carries(sample: dict[str, Any]) ->
     from_json = schema.from_json(json.dumps(sample).encode(), Sample)
     text = signing.encoded(signing.flattened(sample))
 
-    assert schema.from_pairs(schema.pairs_of(text), Sample) == from_json
+    assert schema.from_pairs(forms.pairs_of(text), Sample) == from_json
 
 
 @pytest.mark.parametrize(
@@ -172,19 +172,19 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
 
 @given(QUERIES)
 def test_any_query_is_read_or_refused(query: str) -> None:
-    assert code_of(lambda: schema.from_pairs(schema.pairs_of(query), Sample)) in READ
+    assert code_of(lambda: schema.from_pairs(forms.pairs_of(query), Sample)) in READ
 
 
 @pytest.mark.parametrize("text", ["TaskId", "TaskId=1&&", "TaskId=%ff"])
 def test_a_query_that_is_not_pairs_of_utf8_is_refused(text: str) -> None:
     with pytest.raises(ApiError, match="should be splited by `=`"):
-        schema.pairs_of(text)
+        forms.pairs_of(text)
 
 
 @pytest.mark.parametrize("text", ["A=1&A=2", "A=1&A.0=2", "A.0=2&A=1"])
 def test_a_parameter_cannot_be_given_twice(text: str) -> None:
     with pytest.raises(ApiError, match="The value type of parameter"):
-        schema.unflattened(schema.pairs_of(text))
+        forms.unflattened(forms.pairs_of(text))
 
 
 def test_absent_is_not_empty() -> None:

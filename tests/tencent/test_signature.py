@@ -22,7 +22,8 @@ PARAMETERS = st.dictionaries(st.text(string.ascii_letters, min_size=1, max_size=
 async def verify(head: Head, body: bytes = b"", *, secret_key: str = SECRET_KEY) -> None:
     call = await call_of(head, reader(body))
     call.secret_id()
-    await call.verify(service="live", secret_key=secret_key)
+    await call.arrive()
+    call.verify(service="live", secret_key=secret_key)
 
 
 async def code_of(head: Head, body: bytes = b"", *, secret_key: str = SECRET_KEY) -> str:

@@ -12,20 +12,19 @@ from collections.abc import Callable, Iterator
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from penstock.api.metrics import CONTENT_TYPE, Metrics
 from penstock.api.tencent import calls
 from penstock.api.tencent.calls import BodyLost, BodyTooLarge
 from penstock.api.tencent.signature import Head
-from penstock.api.tencent.wire import Tencent
+from penstock.api.tencent.wire import SMALL_BODY, Tencent
 
 log = structlog.get_logger()
-
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 #: Seconds that a request's head, and then its body, may take to arrive.
 HEAD_TIMEOUT = 15
@@ -39,19 +38,52 @@ MAX_HEADERS = 200
 MAX_CONNECTIONS = 2000
 #: Bodies longer than `SMALL_BODY` bytes that are read at once; more wait.
 LARGE_BODIES = 16
-SMALL_BODY = 64 * 1024
 #: Seconds that requests under way may take to end when the server stops.
 DRAIN_TIMEOUT = 5
 
 
-def create_app(tencent: Tencent, *, ready: Callable[[], bool]) -> Starlette:
-    """The application; `ready` tells whether answers are truthful already."""
-    large_bodies = asyncio.Semaphore(LARGE_BODIES)
+class Api:
+    """The ASGI application: calls at ``/``, and by way of Starlette all else, which nobody asks a thousand times."""
 
-    async def root(request: Request) -> Response:
-        head = head_of(request)
-        if calls.recognises(head):
-            return await answered(tencent, head, request, Body(request, large_bodies))
+    def __init__(self, tencent: Tencent, metrics: Metrics, others: ASGIApp) -> None:
+        self._tencent = tencent
+        self._metrics = metrics
+        self._others = others
+        self._large_bodies = asyncio.Semaphore(LARGE_BODIES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/" and calls.recognises(head := head_of(scope)):
+            await self._answer(head, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+    async def _answer(self, head: Head, receive: Receive, send: Send) -> None:
+        """Carry out a call, count it, and log it in one line."""
+        began = time.monotonic()
+        try:
+            reply = await self._tencent.answer(head, Body(head, receive, self._large_bodies).read)
+        except BodyLost:
+            await respond(send, 408, b"The body did not arrive.\n", b"text/plain", (b"connection", b"close"))
+            return
+        took = time.monotonic() - began
+        self._metrics.called(reply.service, reply.action, reply.code, took, limit=reply.limit)
+        log.info(
+            "api.call",
+            request_id=reply.request_id,
+            service=reply.service,
+            action=reply.action,
+            account=reply.account_id,
+            code=reply.code,
+            client=head.client,
+            ms=round(took * 1000, 1),
+        )
+        await respond(send, 200, reply.body, b"application/json")
+
+
+def create_app(tencent: Tencent, *, ready: Callable[[], bool], metrics: Metrics) -> ASGIApp:
+    """The application; `ready` tells whether answers are truthful already."""
+
+    async def root(_: Request) -> Response:
         return PlainTextResponse("Penstock: POST API calls here.\n", 404)
 
     async def healthz(_: Request) -> Response:
@@ -60,69 +92,68 @@ def create_app(tencent: Tencent, *, ready: Callable[[], bool]) -> Starlette:
     async def readyz(_: Request) -> Response:
         return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
 
-    return Starlette(
+    async def counted(_: Request) -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    others = Starlette(
         routes=[
-            Route("/", root, methods=METHODS),
+            Route("/", root),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/metrics", counted),
         ]
     )
+    return Api(tencent, metrics, others)
 
 
-async def answered(tencent: Tencent, head: Head, request: Request, body: "Body") -> Response:
-    """Carry out a call, and log it in one line."""
-    began = time.monotonic()
-    try:
-        reply = await tencent.answer(head, body.read)
-    except BodyLost:
-        return PlainTextResponse("The body did not arrive.\n", 408, headers={"connection": "close"})
-    log.info(
-        "api.call",
-        request_id=reply.request_id,
-        action=reply.action,
-        account=reply.account_id,
-        code=reply.code,
-        client=request.client.host if request.client else "",
-        ms=round((time.monotonic() - began) * 1000, 1),
-    )
-    return Response(reply.body, media_type="application/json")
-
-
-def head_of(request: Request) -> Head:
+def head_of(scope: Scope) -> Head:
+    """The request's head, undecoded but for its letters."""
     return Head(
-        method=request.method,
-        query=request.scope["query_string"].decode("latin-1"),
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw},
+        method=scope["method"],
+        query=scope["query_string"].decode("latin-1"),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+        client=scope["client"][0] if scope.get("client") else "",
     )
+
+
+async def respond(send: Send, status: int, body: bytes, kind: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Send a whole response; `kind` is its media type."""
+    named = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": named})
+    await send({"type": "http.response.body", "body": body})
 
 
 class Body:
     """A request's body, read once, bounded in size and time, and with all others in memory."""
 
-    def __init__(self, request: Request, large_bodies: asyncio.Semaphore) -> None:
-        self._request = request
+    def __init__(self, head: Head, receive: Receive, large_bodies: asyncio.Semaphore) -> None:
+        self._head = head
+        self._receive = receive
         self._large_bodies = large_bodies
         self._read: bytes | None = None
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raise `BodyTooLarge` if it is longer than `limit` bytes, or `BodyLost`."""
         if self._read is None:
-            announced = self._request.headers.get("content-length", "")
-            if announced.isdecimal() and int(announced) > limit:
+            if self._head.announced > limit and "content-length" in self._head.headers:
                 raise BodyTooLarge
             try:
                 async with asyncio.timeout(BODY_TIMEOUT):
                     self._read = await self._within(limit)
-            except (TimeoutError, ClientDisconnect) as error:
+            except TimeoutError as error:
                 raise BodyLost from error
         return self._read
 
     async def _within(self, limit: int) -> bytes:
         body = bytearray()
         async with contextlib.AsyncExitStack() as stack:
-            large = False
-            async for chunk in self._request.stream():
-                body += chunk
+            large, more = False, True
+            while more:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyLost
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
                 if len(body) > limit:
                     raise BodyTooLarge
                 if len(body) > SMALL_BODY and not large:

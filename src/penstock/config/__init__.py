@@ -39,6 +39,7 @@ class Config:
 
     data: Path = Path("penstock-data")
     server: table.ServerSettings = field(default_factory=table.ServerSettings)
+    api: table.ApiSettings = field(default_factory=table.ApiSettings)
     network: table.NetworkSettings = field(default_factory=table.NetworkSettings)
     public: table.PublicSettings = field(default_factory=table.PublicSettings)
     database: table.DatabaseSettings = field(default_factory=table.DatabaseSettings)

@@ -11,6 +11,7 @@ from penstock.config.values import (
     Listen,
     Network,
     choice,
+    factor,
     listen,
     listen_or_off,
     names,
@@ -51,6 +52,13 @@ class ServerSettings:
     )
     watchdog: float = setting(
         seconds(1, 3600), "10", "A process that is silent for this long is killed and replaced; seconds"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings:
+    rate_limit: float = setting(
+        factor, "1", "A factor on how often an account may call each action, as the vendors document it; 0: no limit"
     )
 
 

@@ -76,6 +76,16 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def factor(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("is not a number") from None
+    if not 0 <= number <= 1_000_000:
+        raise ValueError("is not between 0 and 1,000,000")
+    return number
+
+
 def networks(value: str) -> tuple[Network, ...]:
     found: list[Network] = []
     for part in names(value):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from penstock.errors import (
+    AccountNotFound,
     AddressRefused,
     Conflict,
     InvalidCallbackUrl,
@@ -24,7 +25,7 @@ from penstock.tasks.accounts import check_service, domain_owner
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.lifecycle import Cause
-from penstock.tasks.model import Desired, Event, Observed, ServiceName, State, Struct, Task
+from penstock.tasks.model import Account, Desired, Event, Observed, ServiceName, State, Struct, Task
 from penstock.tasks.ports import AddressCheck, Clock, Hints, LiveStatus, Store, Tx
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -38,6 +39,14 @@ class PullView(Struct):
     task: Task
     spec: PullSpec
     run: RunStatus
+
+
+class PullRows(Struct):
+    """Some of an account's tasks as they are stored."""
+
+    tasks: Sequence[Task]
+    total: int
+    limit: int
 
 
 class PullPage(Struct):
@@ -182,24 +191,37 @@ class PullTasks:
     async def describe(self, account_id: int, *, task_id: str = "", page: int = 1, size: int = 10) -> PullPage:
         """One page (the first is 1) of the account's tasks, or the one task that is asked for, if there."""
 
-        def work(tx: Tx) -> tuple[Sequence[Task], int, int]:
-            account = tx.account(account_id)
-            limit = account.task_limit if account else 0
-            if task_id:
-                task = tx.task(account_id, pull.FAMILY, task_id)
-                tasks = [task] if task else []
-                return tasks, len(tasks), limit
-            tasks = list(tx.tasks(account_id, pull.FAMILY, offset=(page - 1) * size, limit=size))
-            return tasks, tx.count_tasks(account_id, pull.FAMILY), limit
+        def work(tx: Tx) -> PullRows:
+            if (account := tx.account(account_id)) is None:
+                raise AccountNotFound
+            return self.page_rows(tx, account, task_id=task_id, page=page, size=size)
 
-        tasks, total, limit = await self._store.read(work)
-        now = self._clock()
-        views = tuple(_view(task, self._live, now) for task in tasks)
-        return PullPage(views=views, total=total, limit=limit)
+        return self.page(await self._store.read(work))
 
     async def status(self, account_id: int, task_id: str) -> PullView:
         """One task. Raise `TaskNotFound`."""
-        task = await self._store.read(lambda tx: _found(tx, account_id, task_id))
+        return self.view(await self._store.read(lambda tx: self.row(tx, account_id, task_id)))
+
+    # The same in two steps, for who has a transaction: what is stored, then what is going on now.
+
+    def page_rows(self, tx: Tx, account: Account, *, task_id: str = "", page: int = 1, size: int = 10) -> PullRows:
+        """What `page` needs of the store."""
+        if task_id:
+            found = tx.task(account.id, pull.FAMILY, task_id)
+            return PullRows(tasks=(found,) if found else (), total=1 if found else 0, limit=account.task_limit)
+        tasks = tx.tasks(account.id, pull.FAMILY, offset=(page - 1) * size, limit=size)
+        return PullRows(tasks=tasks, total=tx.count_tasks(account.id, pull.FAMILY), limit=account.task_limit)
+
+    def page(self, rows: PullRows) -> PullPage:
+        """These tasks as they are now."""
+        return PullPage(views=tuple(map(self.view, rows.tasks)), total=rows.total, limit=rows.limit)
+
+    def row(self, tx: Tx, account_id: int, task_id: str) -> Task:
+        """What `view` needs of the store. Raise `TaskNotFound`."""
+        return _found(tx, account_id, task_id)
+
+    def view(self, task: Task) -> PullView:
+        """This task as it is now."""
         return _view(task, self._live, self._clock())
 
     async def _check_addresses(self, spec: PullSpec, before: PullSpec | None = None) -> None:

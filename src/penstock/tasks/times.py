@@ -29,4 +29,4 @@ def parse(text: str) -> int:
 
 def text(at: int) -> str:
     """Unix milliseconds as the APIs write them: UTC, whole seconds (cut off, not rounded), ``Z``."""
-    return (_EPOCH + timedelta(seconds=at // SECOND)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_EPOCH + timedelta(seconds=at // SECOND)).isoformat()[:19] + "Z"

@@ -1,25 +1,23 @@
 """The two forms in which one API call arrives, and how each is read and verified.
 
-TC3: the common parameters in ``X-TC-*`` headers, the action's own as JSON, or in the query of a GET. v1: all
-of them, flattened, in the query or in a form; no ``X-TC-*`` header at all.
+TC3: the common parameters in ``X-TC-*`` headers, the action's own as JSON, as the fields of a multipart body, or
+in the query of a GET. v1: all of them, flattened, in the query or in a form; no ``X-TC-*`` header at all.
 """
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from penstock.api.tencent import codes, schema, signature
+from penstock.api.tencent import codes, forms, schema, signature
 from penstock.api.tencent.signature import Head
 
 #: Bytes of a body, or of a query, by the vendor's pages.
 TC3_LIMIT: Final = 10 * 1024 * 1024
 V1_LIMIT: Final = 1024 * 1024
 QUERY_LIMIT: Final = 32 * 1024
-
-JSON: Final = "application/json"
-FORM: Final = "application/x-www-form-urlencoded"
 
 #: What a v1 call carries beside the action's own parameters, as its names in `Common`, or unused.
 V1_COMMON: Final = frozenset(
@@ -70,11 +68,15 @@ class Call(Protocol):
         """Whose key should have signed it."""
         ...
 
-    async def verify(self, *, service: str, secret_key: str) -> None:
+    async def arrive(self) -> None:
+        """Wait until all of it is here; before that it cannot be verified."""
+        ...
+
+    def verify(self, *, service: str, secret_key: str) -> None:
         """Raise unless the signature is right."""
         ...
 
-    async def parameters(self, kind: type[R]) -> R:
+    def parameters(self, kind: type[R]) -> R:
         """The action's own parameters; those of a call that was not verified must not be believed."""
         ...
 
@@ -85,6 +87,7 @@ class Tc3Call:
     def __init__(self, head: Head, read: ReadBody) -> None:
         self._head = head
         self._read = read
+        self._body = b""
         self.common = Common(
             action=head.header("x-tc-action"),
             version=head.header("x-tc-version"),
@@ -94,29 +97,37 @@ class Tc3Call:
             token=head.header("x-tc-token"),
         )
 
-    def secret_id(self) -> str:
-        return signature.authorization(self._head.header("authorization")).secret_id
+    @cached_property
+    def _authorization(self) -> signature.Authorization:
+        return signature.authorization(self._head.header("authorization"))
 
-    async def verify(self, *, service: str, secret_key: str) -> None:
-        given = signature.authorization(self._head.header("authorization"))
+    def secret_id(self) -> str:
+        return self._authorization.secret_id
+
+    async def arrive(self) -> None:
+        self._body = await within(self._read, TC3_LIMIT)
+
+    def verify(self, *, service: str, secret_key: str) -> None:
+        given = self._authorization
         signature.check_scope(given, service=service, head=self._head, timestamp_s=self.common.timestamp_s())
         signature.check_tc3(
             given,
             head=self._head,
-            body=await self._body(),
+            body=self._body,
             timestamp=self.common.timestamp,
             secret_key=secret_key,
         )
 
-    async def parameters(self, kind: type[R]) -> R:
+    def parameters(self, kind: type[R]) -> R:
         if self._head.method == "GET":
-            return schema.from_pairs(schema.pairs_of(self._head.query), kind)
-        if media_type(self._head) != JSON:
-            raise codes.protocol_unsupported(media_type(self._head))
-        return schema.from_json(await self._body(), kind)
-
-    async def _body(self) -> bytes:
-        return await within(self._read, TC3_LIMIT)
+            return schema.from_pairs(forms.pairs_of(self._head.query), kind)
+        match media_type(self._head):
+            case "application/json":
+                return schema.from_json(self._body, kind)
+            case "multipart/form-data":
+                return schema.from_pairs(forms.fields_of(self._body, self._head.header("content-type")), kind)
+            case other:
+                raise codes.protocol_unsupported(other)
 
 
 class V1Call:
@@ -138,7 +149,10 @@ class V1Call:
     def secret_id(self) -> str:
         return self._required("SecretId")
 
-    async def verify(self, *, service: str, secret_key: str) -> None:
+    async def arrive(self) -> None:
+        """All of it is here: it was needed to know what call this is."""
+
+    def verify(self, *, service: str, secret_key: str) -> None:
         self._required("Nonce")
         method = self._given.get("SignatureMethod") or "HmacSHA1"
         if method not in signature.V1_METHODS:
@@ -151,7 +165,7 @@ class V1Call:
             secret_key=secret_key,
         )
 
-    async def parameters(self, kind: type[R]) -> R:
+    def parameters(self, kind: type[R]) -> R:
         return schema.from_pairs((pair for pair in self._pairs if pair[0] not in V1_COMMON), kind)
 
     def _required(self, name: str) -> str:
@@ -178,10 +192,10 @@ async def call_of(head: Head, read: ReadBody) -> Call:
     if is_tc3(head):
         return Tc3Call(head, read)
     if head.method == "GET":
-        return V1Call(head, schema.pairs_of(head.query))
-    if media_type(head) != FORM:
+        return V1Call(head, forms.pairs_of(head.query))
+    if media_type(head) != "application/x-www-form-urlencoded":
         raise codes.parameter_missing("Action")
-    return V1Call(head, schema.pairs_of(form_text(await within(read, V1_LIMIT))))
+    return V1Call(head, forms.pairs_of(form_text(await within(read, V1_LIMIT))))
 
 
 def form_text(body: bytes) -> str:

@@ -70,6 +70,24 @@ def too_large(limit: int) -> ApiError:
     )
 
 
+def called_too_often(calls: int, limit: int) -> ApiError:
+    """`calls` came within one second, of at most `limit`."""
+    return ApiError(
+        "RequestLimitExceeded",
+        f"Your current request times equals to `{calls}` in a second, which exceeds the frequency limit `{limit}`"
+        " for a second. Please reduce the frequency of calls.",
+        f"您当前每秒请求 `{calls}` 次，超过了每秒频率上限 `{limit}` 次，请稍后重试。",
+    )
+
+
+def too_many_waiting() -> ApiError:
+    return ApiError(
+        "RequestLimitExceeded",
+        "Too many of your requests are waiting to be served. Please reduce the frequency of calls.",
+        "请求的次数超过了频率限制：等待处理的请求过多，请稍后重试。",
+    )
+
+
 def internal_error() -> ApiError:
     return ApiError("InternalError", "An internal error has occurred.", "内部错误。")
 

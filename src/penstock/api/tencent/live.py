@@ -1,7 +1,6 @@
 """Tencent ``live`` 2018-08-01, the pull stream tasks: the union of mainland and international fields."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType
@@ -9,11 +8,14 @@ from msgspec import UNSET, Meta, UnsetType
 from penstock import errors
 from penstock.api.tencent import codes
 from penstock.api.tencent.schema import Answer, AnswerPart, Part, Request, given
-from penstock.api.tencent.wire import Action, Caller, Service
+from penstock.api.tencent.wire import Caller, Change, Look, Service
 from penstock.errors import Refused
+from penstock.tasks import times
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.families.pull import Watermark as PullWatermark
-from penstock.tasks.service import PullTasks, PullView
+from penstock.tasks.model import Task
+from penstock.tasks.ports import Tx
+from penstock.tasks.service import PullRows, PullTasks, PullView
 
 #: Those on the international pages of these actions. The mainland's refer to the product's whole list, so the
 #: vendor's other public regions are taken too.
@@ -257,13 +259,15 @@ class Live:
         await self._tasks.delete(caller.account_id, task_id, operator=request.operator)
         return Answer()
 
-    async def describe(self, caller: Caller, request: DescribeLivePullStreamTasks) -> TasksDescribed:
+    def page_rows(self, tx: Tx, caller: Caller, request: DescribeLivePullStreamTasks) -> PullRows:
         task_id = asked_id(request.task_id, request.specify_task_id)
-        page = await self._tasks.describe(
-            caller.account_id, task_id=task_id, page=request.page_num, size=request.page_size
-        )
+        return self._tasks.page_rows(tx, caller.account, task_id=task_id, page=request.page_num, size=request.page_size)
+
+    def described(self, request: DescribeLivePullStreamTasks, rows: PullRows) -> TasksDescribed:
+        alone = bool(asked_id(request.task_id, request.specify_task_id))
+        page = self._tasks.page(rows)
         return TasksDescribed(
-            task_infos=tuple(task_info(view, alone=bool(task_id)) for view in page.views),
+            task_infos=tuple(task_info(view, alone=alone) for view in page.views),
             page_num=request.page_num,
             page_size=request.page_size,
             total_num=page.total,
@@ -271,25 +275,30 @@ class Live:
             limit_task_num=page.limit,
         )
 
-    async def status(self, caller: Caller, request: DescribeLivePullStreamTaskStatus) -> StatusDescribed:
-        task_id = required_id(request.task_id, request.specify_task_id)
-        view = await self._tasks.status(caller.account_id, task_id)
-        return StatusDescribed(task_status_info=status_info(view.run))
+    def row(self, tx: Tx, caller: Caller, request: DescribeLivePullStreamTaskStatus) -> Task:
+        return self._tasks.row(tx, caller.account_id, required_id(request.task_id, request.specify_task_id))
+
+    def status(self, _: DescribeLivePullStreamTaskStatus, row: Task) -> StatusDescribed:
+        return StatusDescribed(task_status_info=status_info(self._tasks.view(row).run))
 
 
 def live(tasks: PullTasks) -> Service:
     """All that is served of this API."""
-    actions = Live(tasks)
+    does = Live(tasks)
     return Service(
         name="live",
         version="2018-08-01",
         regions=REGIONS,
         actions={
-            "CreateLivePullStreamTask": Action(CreateLivePullStreamTask, actions.create),
-            "ModifyLivePullStreamTask": Action(ModifyLivePullStreamTask, actions.modify),
-            "DeleteLivePullStreamTask": Action(DeleteLivePullStreamTask, actions.delete),
-            "DescribeLivePullStreamTasks": Action(DescribeLivePullStreamTasks, actions.describe),
-            "DescribeLivePullStreamTaskStatus": Action(DescribeLivePullStreamTaskStatus, actions.status),
+            "CreateLivePullStreamTask": Change(CreateLivePullStreamTask, does.create, per_second=50),
+            "ModifyLivePullStreamTask": Change(ModifyLivePullStreamTask, does.modify, per_second=20),
+            "DeleteLivePullStreamTask": Change(DeleteLivePullStreamTask, does.delete, per_second=20),
+            "DescribeLivePullStreamTasks": Look(
+                DescribeLivePullStreamTasks, does.page_rows, does.described, per_second=30
+            ),
+            "DescribeLivePullStreamTaskStatus": Look(
+                DescribeLivePullStreamTaskStatus, does.row, does.status, per_second=30
+            ),
         },
         refusals=REFUSALS,
     )
@@ -385,4 +394,4 @@ def status_info(run: RunStatus) -> TaskStatusInfo:
 
 def utc(at: int | None) -> str:
     """Unix milliseconds as the vendor writes a time; empty: None."""
-    return "" if at is None else datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "" if at is None else times.text(at)

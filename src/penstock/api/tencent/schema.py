@@ -8,12 +8,12 @@ parameter as the vendor does: ``WatermarkList.0.PictureUrl``.
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from penstock.api.tencent import codes
 from penstock.api.tencent.codes import ApiError
+from penstock.api.tencent.forms import unflattened
 
 R = TypeVar("R", bound="Request")
 
@@ -45,7 +45,7 @@ def given(part: Part) -> dict[str, Any]:
 def from_json(body: bytes, kind: type[R]) -> R:
     """Read a JSON body strictly: no text for a number, no number for a text. Raise `ApiError`."""
     try:
-        given = without_nulls(msgspec.json.decode(body))
+        given = msgspec.json.decode(body)
     except RecursionError:
         raise codes.body_invalid("it is nested too deeply") from None
     except UnicodeDecodeError:
@@ -55,17 +55,20 @@ def from_json(body: bytes, kind: type[R]) -> R:
     return converted(given, kind, strict=True)
 
 
-def from_pairs(pairs: Iterable[tuple[str, str]], kind: type[R]) -> R:
-    """Read flattened parameters, all of them texts: ``SourceUrls.0=...``. Raise `ApiError`."""
+def from_pairs(pairs: Iterable[tuple[str, Any]], kind: type[R]) -> R:
+    """Read flattened parameters, where numbers are texts: ``SourceUrls.0=...``. Raise `ApiError`."""
     return converted(unflattened(pairs), kind, strict=False)
 
 
-def pairs_of(text: str) -> list[tuple[str, str]]:
-    """The parameters of a query or a form, decoded, in their order. Raise `ApiError`."""
+def converted(given: Any, kind: type[R], *, strict: bool) -> R:
     try:
-        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=10_000)
-    except ValueError:
-        raise codes.query_invalid() from None
+        given = without_nulls(given)
+    except RecursionError:
+        raise codes.body_invalid("it is nested too deeply") from None
+    try:
+        return msgspec.convert(given, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise refusal(str(error), given) from None
 
 
 def without_nulls(value: Any) -> Any:
@@ -75,36 +78,6 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value
-
-
-def unflattened(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """``{"A.0.B": "x"}`` as ``{"A": [{"B": "x"}]}``. Raise `ApiError`."""
-    tree: dict[str, Any] = {}
-    for name, value in pairs:
-        *path, last = name.split(".", maxsplit=10)
-        node: Any = tree
-        for step in path:
-            node = node.setdefault(step, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last in node:
-            raise codes.parameter_type(name)
-        node[last] = value
-    return {name: with_lists(value) for name, value in tree.items()}
-
-
-def with_lists(node: Any) -> Any:
-    """The same with a list for every object whose names are all numbers."""
-    if not isinstance(node, dict):
-        return node
-    if all(re.fullmatch("[0-9]{1,9}", name) for name in node):
-        return [with_lists(node[name]) for name in sorted(node, key=int)]
-    return {name: with_lists(value) for name, value in node.items()}
-
-
-def converted(given: Any, kind: type[R], *, strict: bool) -> R:
-    try:
-        return msgspec.convert(given, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        raise refusal(str(error), given) from None
 
 
 #: "Expected `int` <= 20 - at `$.PageSize`": what is wrong, and where if not at the top.

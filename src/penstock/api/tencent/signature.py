@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -33,9 +34,19 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     query: str
     #: By lower-case name; values as latin-1 text.
     headers: Mapping[str, str]
+    #: The address that it came from.
+    client: str = ""
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "").strip()
+
+    @property
+    def announced(self) -> int:
+        """Bytes of the body, as far as they are announced; a chunked body may be of any size."""
+        length = self.header("content-length")
+        if length.isdecimal():
+            return int(length)
+        return sys.maxsize if "transfer-encoding" in self.headers else 0
 
 
 class Authorization(msgspec.Struct, frozen=True, kw_only=True):

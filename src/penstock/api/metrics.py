@@ -1,0 +1,55 @@
+"""What the API counts, for Prometheus. No label names a task or an account, so that their number does not matter."""
+
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+#: Upper bounds of the latency's buckets, in seconds.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+#: The label of an action, or a service, that does not exist: what callers make up is no label.
+NONE = "none"
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """Of one API process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._calls = Counter(
+            "penstock_api_calls",
+            "Calls that were answered, by the vendor's code; ok: without error",
+            ["service", "action", "code"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "penstock_api_call_seconds",
+            "From the head of a call to its answer",
+            ["service", "action"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._limited = Counter(
+            "penstock_api_limited",
+            "Calls that were refused by a limit: rate, queue (of one caller), size (of the request)",
+            ["service", "action", "limit"],
+            registry=self._registry,
+        )
+        # A child is looked up by its labels, which costs more than to count; there are few of them.
+        self._call = lru_cache(maxsize=None)(self._calls.labels)
+        self._second = lru_cache(maxsize=None)(self._seconds.labels)
+
+    def called(self, service: str, action: str, code: str, seconds: float, *, limit: str = "") -> None:
+        """Count a call. `service` empty: there is no such action; `limit` is the one that refused it."""
+        service, action = (service, action) if service else (NONE, NONE)
+        self._call(service, action, code or "ok").inc()
+        self._second(service, action).observe(seconds)
+        if limit:
+            self._limited.labels(service, action, limit).inc()
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return generate_latest(self._registry)
