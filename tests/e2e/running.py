@@ -52,9 +52,12 @@ def is_running(pid: int) -> bool:
 
 
 def kill(pid: int) -> int:
-    """Kill -9; returns the pid when the process is dead."""
+    """Kill -9 a child of a running parent; returns the pid when all is over.
+
+    A zombie is not enough: while its last threads end, its sockets may still be open.
+    """
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not is_running(pid), what=f"process {pid} is dead")
+    until(lambda: not Path(f"/proc/{pid}").exists(), what=f"process {pid} is dead")
     return pid
 
 
