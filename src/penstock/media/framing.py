@@ -13,16 +13,23 @@ Framing = Callable[[int, int, bytes], bytes]
 _CHUNK_STREAMS = {DATA: 5, VIDEO: 6, AUDIO: 4}
 
 
-@cache
-def rtmp_publish(stream_id: int) -> Framing:
-    """Return the framing for a server that we publish to; metadata goes inside ``@setDataFrame``."""
+class RtmpPublish:
+    """The framing for a server that we publish to; metadata goes inside ``@setDataFrame``. Use `rtmp_publish`."""
 
-    def frame(type_: int, timestamp: int, payload: bytes) -> bytes:
+    def __init__(self, stream_id: int, chunk_size: int) -> None:
+        self.stream_id = stream_id
+        self.chunk_size = chunk_size
+
+    def __call__(self, type_: int, timestamp: int, payload: bytes) -> bytes:
         if type_ == DATA:
             payload = SET_DATA_FRAME + payload
-        return message(_CHUNK_STREAMS[type_], type_, stream_id, timestamp, payload, OUT_CHUNK_SIZE)
+        return message(_CHUNK_STREAMS[type_], type_, self.stream_id, timestamp, payload, self.chunk_size)
 
-    return frame
+
+@cache
+def rtmp_publish(stream_id: int, chunk_size: int = OUT_CHUNK_SIZE) -> RtmpPublish:
+    """Return the framing for a message stream of a server; equal ones are the same object."""
+    return RtmpPublish(stream_id, chunk_size)
 
 
 def rtmp_play(type_: int, timestamp: int, payload: bytes) -> bytes:

@@ -12,6 +12,19 @@ _MAX_STEP = 2000
 class Meter:
     """Totals and rates of one node."""
 
+    __slots__ = (
+        "_clock",
+        "_samples",
+        "audio",
+        "bytes",
+        "codecs",
+        "dropped",
+        "keyframes",
+        "media_ms",
+        "progress_at",
+        "video",
+    )
+
     def __init__(self) -> None:
         #: Bytes on the wire.
         self.bytes = 0
@@ -45,6 +58,18 @@ class Meter:
                 self.codecs[type_] = codec_name(type_, payload)
             return False
         return self.advance(timestamp)
+
+    def passed(self, video: int, audio: int, keyframes: int, timestamp: int) -> None:
+        """Count messages that went by in steady flow, the newest at `timestamp` (ms)."""
+        self.video += video
+        self.audio += audio
+        self.keyframes += keyframes
+        if self._clock is not None:
+            step = (timestamp - self._clock + 0x80000000) % 0x100000000 - 0x80000000
+            self.media_ms += max(step, 0)
+            if step < 0:
+                return
+        self._clock = timestamp & 0xFFFFFFFF
 
     def advance(self, timestamp: int) -> bool:
         """Follow the media clock to `timestamp`; say whether it moved on."""

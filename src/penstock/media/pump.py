@@ -50,6 +50,23 @@ class Connection:
     `wait_closed`: awaited bare, it would be cancelled with whoever waits.
     """
 
+    __slots__ = (
+        "_acknowledged",
+        "_finishing",
+        "_pump",
+        "_queue",
+        "closed",
+        "fd",
+        "is_closed",
+        "on_command",
+        "on_media",
+        "reader",
+        "received",
+        "sent",
+        "shortcut",
+        "sock",
+    )
+
     def __init__(
         self,
         pump: "Pump",
@@ -62,11 +79,12 @@ class Connection:
         self._pump = pump
         self.sock = sock
         self.fd = sock.fileno()
-        self._reader = reader
+        self.reader = reader
         self.on_media = on_media
         self.on_command = on_command
         #: See `penstock.media.lane`.
         self.shortcut: Shortcut | None = None
+        self.is_closed = False
         self.closed: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         #: Bytes that the socket took, and gave.
         self.sent = 0
@@ -87,13 +105,13 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Write now what the socket takes, queue the rest. Never blocks, never raises; the caller bounds the queue."""
-        if self.closed.done() or self._finishing:
+        if self.is_closed or self._finishing:
             return
         if self._queue:
             self._queue += data
             return
         taken = self._write(data)
-        if taken < len(data) and not self.closed.done():
+        if taken < len(data) and not self.is_closed:
             self._queue += memoryview(data)[taken:]
             self._pump.watch(self, _IN | _OUT)
 
@@ -113,7 +131,7 @@ class Connection:
         taken = self._write(self._queue)
         if taken:
             del self._queue[:taken]
-        if not self._queue and not self.closed.done():
+        if not self._queue and not self.is_closed:
             if self._finishing:
                 self._half_close()
             else:
@@ -121,7 +139,7 @@ class Connection:
 
     def finish(self) -> None:
         """Close once everything queued is delivered; nothing more is taken, in either direction."""
-        if self.closed.done() or self._finishing:
+        if self.is_closed or self._finishing:
             return
         self._finishing = True
         if not self._queue:
@@ -141,8 +159,9 @@ class Connection:
 
     def close(self, reason: str | None) -> None:
         """Close the socket; `closed` is done with `reason`."""
-        if self.closed.done():
+        if self.is_closed:
             return
+        self.is_closed = True
         self.closed.set_result(None if self._finishing else reason)
         self._pump.remove(self)
         self.sock.close()
@@ -161,7 +180,7 @@ class Connection:
                 self.close("closed by the peer")
                 return
             self.received += size
-            if self._reader is not None and not self._finishing and not self._take(self._reader, view[:size]):
+            if self.reader is not None and not self._finishing and not self._take(self.reader, view[:size]):
                 return
             if size < len(buffer):
                 return
@@ -178,7 +197,7 @@ class Connection:
         if reader.window and reader.received - self._acknowledged >= reader.window // 2:
             self._acknowledged = reader.received
             self.send(chunk.control(chunk.ACKNOWLEDGEMENT, reader.received & 0xFFFFFFFF))
-        return not self.closed.done()
+        return not self.is_closed
 
     def dispatch(self, message: Message) -> None:
         """Hand one message to its handler; protocol messages are answered here."""
@@ -284,7 +303,7 @@ class Pump:
                 continue
             if events & (_IN | _GONE):
                 connection.read(self._buffer, self._view)
-            if events & _OUT and not connection.closed.done():
+            if events & _OUT and not connection.is_closed:
                 connection.drain()
         self.flush()
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from penstock.media.lane import Lane
 from penstock.media.packet import kind_of
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Connection, Pump
@@ -107,8 +108,22 @@ class Relay:
         source.connected(connection)
         self._feeding = source
         self._timeline.switch()
+        self._open_lane(source, connection)
         for sink in self.sinks.values():
             sink.want(True)
+
+    def _open_lane(self, source: Supervisor, connection: Connection) -> None:
+        if connection.reader is None:
+            return
+        lane = Lane(
+            connection.reader,
+            self._timeline,
+            self._stream,
+            source.meter,
+            open_=lambda: source is self._feeding and self._lost_at is None,
+            progressed=source.progressed,
+        )
+        connection.shortcut = lane.run
 
     def _take(self, source: Supervisor, type_: int, timestamp: int, payload: bytes) -> None:
         kind = kind_of(type_, payload)
@@ -133,6 +148,8 @@ class Relay:
     def _break(self, reason: str) -> None:
         """The next header cannot follow on the same connection: have every sink connect anew."""
         self._pump.flush()
+        for receiver in list(self._stream.receivers):
+            self._stream.remove(receiver)
         self._on_event("sink.reconnect", f"the destination is connected anew: {reason}")
         for sink in self.sinks.values():
             sink.reconnect()
@@ -145,6 +162,8 @@ class Relay:
         self._sample_source()
         for sink in self.sinks.values():
             self._sample_sink(sink)
+            if self._feeding is not None and self._timeline.on_air:
+                sink.want(True)
         if self._lost_at is None:
             return
         if now - self._lost_at > self._hold:

@@ -21,6 +21,8 @@ class Receiver:
     It joins at a keyframe; when it is too slow it loses whole messages up to the next one. `meter` counts what it gets.
     """
 
+    __slots__ = ("began", "connection", "framing", "joined", "meter", "timestamp")
+
     def __init__(self, connection: Connection, framing: Framing, meter: Meter) -> None:
         self.connection = connection
         self.framing = framing
@@ -52,6 +54,19 @@ class Receiver:
 class Stream:
     """A live stream: the headers in force, the newest GOP if wanted, and the receivers."""
 
+    __slots__ = (
+        "_gop",
+        "_gop_bytes",
+        "_has_pictures",
+        "_keep_gop",
+        "_pending",
+        "_pump",
+        "headers",
+        "metadata",
+        "receivers",
+        "version",
+    )
+
     def __init__(self, pump: Pump, *, keep_gop: bool = False) -> None:
         self._pump = pump
         self._keep_gop = keep_gop
@@ -62,6 +77,8 @@ class Stream:
         self.headers: dict[int, bytes] = {}
         self.receivers: list[Receiver] = []
         self._has_pictures = False
+        #: Changes whenever receivers get something other than by `send`.
+        self.version = 0
 
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take one message in; it goes out when the tick ends."""
@@ -81,11 +98,22 @@ class Stream:
     def add(self, connection: Connection, framing: Framing, meter: Meter) -> Receiver:
         """Let a connection take the stream: from its newest keyframe, if that is kept, else from the next."""
         receiver = Receiver(connection, framing, meter)
+        self.version += 1
         self.flush()
         if self._gop and self._gop[0][3] in (Kind.KEYFRAME, Kind.SOUND):
             self._join(receiver, list(self._gop))
         self.receivers.append(receiver)
         return receiver
+
+    def send(self, block: bytes, timestamp: int, video: int, audio: int, keyframes: int) -> None:
+        """Send what is framed for every receiver already: so many messages, the newest at `timestamp` (ms)."""
+        for receiver in self.receivers:
+            receiver.connection.send(block)
+            receiver.timestamp = timestamp & 0xFFFFFFFF
+            meter = receiver.meter
+            meter.video += video
+            meter.audio += audio
+            meter.keyframes += keyframes
 
     def remove(self, receiver: Receiver) -> None:
         """Let it take no more; its connection stays as it is."""
@@ -97,6 +125,7 @@ class Stream:
         pending, self._pending = self._pending, []
         if not pending:
             return
+        self.version += 1
         blocks: dict[Framing, bytes] = {}
         for receiver in self.receivers:
             if receiver.clogged:

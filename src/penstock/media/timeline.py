@@ -64,6 +64,30 @@ class _Input:
         self.adjustment = 0
 
 
+class Steady:
+    """What it takes to send on messages that need no decision.
+
+    While frames and sounds follow each other as expected, `Timeline` does nothing but add the shifts. Times in ms,
+    unwrapped; `last` is input time, `dts` and `end` are the output's; see `penstock.media.lane`.
+    """
+
+    __slots__ = (
+        *("audio_dts", "audio_end", "audio_last", "audio_shift", "frame", "frame_before", "sound"),
+        *("video_dts", "video_end", "video_last", "video_shift"),
+    )
+    video_shift: int
+    video_last: int
+    video_dts: int
+    video_end: float
+    frame: float
+    frame_before: int
+    audio_shift: int
+    audio_last: int
+    audio_dts: int
+    audio_end: float
+    sound: float
+
+
 class Timeline:
     """Splices the messages of one source after another into one continuous stream.
 
@@ -87,10 +111,12 @@ class Timeline:
         self.silent = 0
         self.dropped = 0
         self.jumps = 0
+        self._steady: Steady | None = None
         self.switch()
 
     def switch(self) -> None:
         """Begin a new source: what comes next is spliced to what was sent."""
+        self._settle()
         self._headers: dict[int, bytes] = {}
         self._metadata: bytes | None = None
         self._offset: int | None = None
@@ -105,6 +131,7 @@ class Timeline:
     @property
     def end(self) -> float | None:
         """Where the output ends now, in ms; None before the first message."""
+        self._settle()
         ends = [end for end in (self._video_end, self._audio_end) if end is not None]
         return max(ends) if ends else None
 
@@ -115,6 +142,7 @@ class Timeline:
 
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take one message of the source on air; `timestamp` is modulo 2^32."""
+        self._settle()
         if kind is Kind.HEADER:
             self._headers[type_] = payload
             return
@@ -137,8 +165,52 @@ class Timeline:
 
     def hold(self, until: float) -> None:
         """Fill the sound with silence up to `until` (ms of output), while no source is on air."""
+        self._settle()
         if self._audio_end is not None:
             self._fill(until)
+
+    # -- for the shortcut
+
+    def steady(self) -> Steady | None:
+        """Return where things stand if both kinds flow and nothing is pending; else None.
+
+        Whoever gets it may move it on until anything else is asked of this Timeline.
+        """
+        if self._steady is not None:
+            return self._steady
+        video, audio = self._inputs[VIDEO], self._inputs[AUDIO]
+        if (
+            self._offset is None
+            or video.last is None
+            or audio.last is None
+            or self._frame_before is None
+            or self._video_dts is None
+            or self._video_end is None
+            or self._audio_dts is None
+            or self._audio_end is None
+            or self._early
+            or not self._has_own_sound
+            or self._headers.get(VIDEO) != self._sent.get(VIDEO)
+            or self._headers.get(AUDIO) != self._sent.get(AUDIO)
+            or (self._key_pts is not None and audio.last < self._key_pts)
+        ):
+            return None
+        now = self._steady = Steady()
+        now.video_shift, now.audio_shift = self._offset + video.adjustment, self._offset + audio.adjustment
+        now.video_last, now.video_dts, now.video_end = video.last, self._video_dts, self._video_end
+        now.audio_last, now.audio_dts, now.audio_end = audio.last, self._audio_dts, self._audio_end
+        now.frame, now.frame_before, now.sound = self._frame, self._frame_before, self._sound
+        return now
+
+    def _settle(self) -> None:
+        """Take over from whoever moved the steady state on."""
+        now, self._steady = self._steady, None
+        if now is None:
+            return
+        self._inputs[VIDEO].last, self._inputs[AUDIO].last = now.video_last, now.audio_last
+        self._video_dts, self._video_end = now.video_dts, now.video_end
+        self._audio_dts, self._audio_end = now.audio_dts, now.audio_end
+        self._frame, self._frame_before = now.frame, now.frame_before
 
     # -- input clocks
 

@@ -54,6 +54,8 @@ class ChunkReader:
     protocol's.
     """
 
+    __slots__ = ("_current", "_missing", "_pending", "_tail", "chunk_size", "received", "streams", "window")
+
     def __init__(self) -> None:
         self.chunk_size = DEFAULT_CHUNK_SIZE
         #: Bytes that the peer sends before it wants an acknowledgement; 0: it has not said.
