@@ -7,6 +7,7 @@ virtual time under looptime.
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -84,6 +85,9 @@ class Connection:
 
     def drop(self) -> None:
         """Close at once, with a reset."""
+        sock = self.writer.get_extra_info("socket")
+        if sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
+import structlog
 
 from penstock.log import mask_text, mask_url
 from penstock.media.packet import AUDIO, VIDEO
@@ -16,6 +18,8 @@ from penstock.net import Policy
 from penstock.tasks.model import NodeStatus, Observed, State
 from penstock.tasks.ports import Clock
 from penstock.tasks.times import text as time_text
+
+log = structlog.get_logger()
 
 #: Seconds between two measurements of all relays.
 SAMPLE = 0.25
@@ -80,7 +84,7 @@ class Engine:
         if run is not None:
             run.epoch = epoch
             for node in run.relay.apply(plan):
-                self._close_later(node)
+                self._later(node.close())
             return
         relay = Relay(
             plan,
@@ -96,8 +100,7 @@ class Engine:
         """End a task's media in order, within 2 s. A task that does not run here is none of our business."""
         run = self._runs.pop(key, None)
         if run is not None:
-            closing = self._loop.create_task(run.relay.close())
-            await asyncio.wait([closing], timeout=GOODBYE)
+            await asyncio.wait([self._later(run.relay.close())], timeout=GOODBYE)
 
     def running(self) -> Mapping[int, int]:
         """Return the epoch under which each task runs."""
@@ -112,16 +115,20 @@ class Engine:
         """Return what is measured of every task now."""
         return [self._observe(key, run) for key, run in self._runs.items()]
 
-    def _close_later(self, node: Supervisor) -> None:
-        task = self._loop.create_task(node.close())
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+        return task
 
     async def _sample(self) -> None:
         while True:
-            for run in list(self._runs.values()):
-                run.relay.sample()
-                self._settle(run)
+            for key, run in list(self._runs.items()):
+                try:
+                    run.relay.sample()
+                    self._settle(run)
+                except Exception:
+                    log.exception("a task could not be measured", task=key)
             self._pump.flush()
             await asyncio.sleep(SAMPLE)
 
