@@ -341,12 +341,11 @@ class Timeline:
         self._frame_before = time
         dts = time + self._offset + self._inputs[VIDEO].adjustment
         pts = dts + composition_time(payload)
-        if self._video_dts is not None and dts <= self._video_dts:
-            dts = self._video_dts + 1
+        least = 0 if self._video_dts is None else self._video_dts + 1
+        if dts < least:
+            dts = least
             payload = with_composition_time(payload, max(0, pts - dts))
             self.squeezed += 1
-        elif dts < 0:
-            dts = 0
         self._headers_of(VIDEO, dts)
         self._keep_sound_going(dts)
         self._emit(VIDEO, dts, payload, kind)
