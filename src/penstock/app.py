@@ -79,6 +79,13 @@ async def live_status(config: Config) -> "AsyncIterator[RunSockets]":
         await asyncio.wait([watching])
 
 
+async def hint(config: Config) -> None:
+    """Tell all workers that tasks have changed in the store."""
+    from penstock.bus.local import hint_all
+
+    await hint_all(config.run)
+
+
 def serve(config: Config, ready_file: Path | None) -> None:
     """Everything on one machine, until SIGTERM: the parent process."""
     from penstock.bus import life, local
