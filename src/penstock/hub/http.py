@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from http import HTTPStatus
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -56,23 +57,30 @@ async def read_request(sock: socket.socket) -> Request:
                 size += len(data)
                 if not data or size > MAX_REQUEST:
                     raise MediaError("no complete HTTP request")
-                parser.feed_data(data)
+                with suppress(httptools.HttpParserUpgrade):  # offered, and not taken up
+                    parser.feed_data(data)
+        path = httptools.parse_url(collector.url).path or b""
     except TimeoutError:
         raise MediaError(f"no HTTP request within {PATIENCE} s") from None
     except httptools.HttpParserError as error:
         await respond(sock, 400, "This is not an HTTP request.\n")
         raise MediaError("not an HTTP request") from error
-    path = unquote(urlsplit(collector.url.decode("latin-1")).path)
     return Request(
         method=parser.get_method().decode("latin-1"),
-        path=path,
+        path=unquote(path),
         version=parser.get_http_version(),
         headers=collector.headers,
     )
 
 
 async def respond(
-    sock: socket.socket, status: int, text: str = "", *, content_type: str = "text/plain", chunked: bool = False
+    sock: socket.socket,
+    status: int,
+    text: str = "",
+    *,
+    content_type: str = "text/plain",
+    chunked: bool = False,
+    head_only: bool = False,
 ) -> None:
     """Send a response's head, and `text` as its body; media may follow until the connection closes."""
     lines = [
@@ -89,5 +97,7 @@ async def respond(
         lines.append("Transfer-Encoding: chunked")
     if text:
         lines.append(f"Content-Length: {len(text)}")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD, OPTIONS")
     head = "\r\n".join(lines) + "\r\n\r\n"
-    await asyncio.get_running_loop().sock_sendall(sock, (head + text).encode())
+    await asyncio.get_running_loop().sock_sendall(sock, (head if head_only else head + text).encode())

@@ -50,6 +50,7 @@ class Hub:
                 group.create_task(self._accept(media, self._http_client))
                 group.create_task(self._measure(self._streams))
         finally:
+            self._streams.end(_farewell)
             for client in self._clients:
                 client.cancel()
             if self._clients:
@@ -150,9 +151,8 @@ class Hub:
             return await respond(sock, 405, "Only GET is served here.\n")
         publication = None if name is None else self._find(name)
         if publication is None:
-            return await respond(
-                sock, 404, "No such stream. Streams are at /APP/STREAM.flv while they are published.\n"
-            )
+            hint = "No such stream. Streams are at /APP/STREAM.flv while they are published.\n"
+            return await respond(sock, 404, hint, head_only=request.method == "HEAD")
         chunked = request.version == "1.1"
         await respond(sock, 200, content_type="video/x-flv", chunked=chunked)
         if request.method == "HEAD":

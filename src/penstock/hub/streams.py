@@ -45,8 +45,9 @@ class Publication:
         self.stream = Stream(pump, keep_gop=True)
         self.meter = Meter()
         self.publisher: Connection | None = None
-        self._measured = 0
         self._dropped = 0
+        #: What to tell players in their framing, once the publisher has left.
+        self._farewell: Callable[[Framing], bytes] | None = None
 
     def take(self, type_: int, timestamp: int, payload: bytes) -> None:
         """Take one message of the publisher."""
@@ -58,6 +59,7 @@ class Publication:
         """Let a player take the stream until it leaves or the publisher does."""
         meter = Meter()
         receiver = self.stream.add(connection, framing, meter)
+        self._dismiss()
         try:
             await connection.wait_closed()
         finally:
@@ -66,10 +68,15 @@ class Publication:
 
     def end(self, farewell: Callable[[Framing], bytes]) -> None:
         """The publisher has left: tell the players, in their own framing, and let them go."""
+        self._farewell = farewell
         self.stream.flush()
-        for receiver in list(self.stream.receivers):
-            receiver.connection.send(farewell(receiver.framing))
-            receiver.connection.finish()
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        if self._farewell is not None:
+            for receiver in self.stream.receivers:
+                receiver.connection.send(self._farewell(receiver.framing))
+                receiver.connection.finish()
 
     def measure(self, now: float) -> None:
         """Bring the byte count up to date; `now` is the loop's time."""
@@ -119,6 +126,11 @@ class Streams:
     def unpublish(self, name: Name) -> None:
         """Forget a stream."""
         self._live.pop(name, None)
+
+    def end(self, farewell: Callable[[Framing], bytes]) -> None:
+        """End every stream, as if all publishers left."""
+        for publication in self._live.values():
+            publication.end(farewell)
 
     def find(self, name: Name) -> Publication | None:
         """Return the stream if it is live."""
