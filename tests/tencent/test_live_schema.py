@@ -158,7 +158,8 @@ def test_every_refusal_of_the_core_has_a_code() -> None:
         return {kind, *(deeper for child in kind.__subclasses__() for deeper in below(child))}
 
     only_at_the_command_line = {errors.AccountNotFound}
-    assert set(live.REFUSALS) == below(errors.Refused) - {errors.Refused} - only_at_the_command_line
+    by_its_state = {errors.ServiceNotActive}
+    assert set(live.REFUSALS) == below(errors.Refused) - {errors.Refused} - only_at_the_command_line - by_its_state
 
 
 def test_an_idle_status_is_the_vendors_sample() -> None:

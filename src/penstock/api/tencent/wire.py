@@ -16,8 +16,8 @@ from penstock.api.tencent import codes, schema, signature
 from penstock.api.tencent.calls import BodyLost, Call, Common, ReadBody, call_of
 from penstock.api.tencent.codes import ApiError
 from penstock.api.tencent.signature import Head
-from penstock.errors import Refused, StoreError
-from penstock.tasks.model import AccessKey, Account
+from penstock.errors import Refused, ServiceNotActive, StoreError
+from penstock.tasks.model import AccessKey, Account, ServiceName, ServiceState
 from penstock.tasks.ports import Clock, Store, Tx
 
 log = structlog.get_logger()
@@ -87,6 +87,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     actions: Mapping[str, Action]
     #: For each kind of refusal its code, and what it means in Chinese.
     refusals: Mapping[type[Refused], tuple[str, str]]
+    #: The account's service that it belongs to; while that is not active, each call is answered this.
+    belongs_to: ServiceName
+    #: Code, English and Chinese.
+    states: Mapping[ServiceState, tuple[str, str, str]]
 
     def check_region(self, region: str) -> None:
         """Raise `ApiError`."""
@@ -95,7 +99,15 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         if region not in self.regions:
             raise codes.region_unsupported()
 
+    def check_state(self, account: Account) -> None:
+        """Raise `ApiError`."""
+        state = account.service(self.belongs_to)
+        if state is not ServiceState.ACTIVE:
+            raise ApiError(*self.states[state])
+
     def refusal(self, error: Refused) -> ApiError:
+        if isinstance(error, ServiceNotActive):
+            return ApiError(*self.states[ServiceState(error.state)])
         code, chinese = self.refusals[type(error)]
         return ApiError(code, error.message, f"{chinese}: {error.message}")
 
@@ -232,6 +244,7 @@ class Tencent:
         account = tx.account(key.account_id)
         if not account:
             raise codes.secret_id_not_found()
+        service.check_state(account)
         service.check_region(call.common.region)
         return Caller(account=account, region=call.common.region)
 
