@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from penstock.errors import InvalidTaskId, StoreError, TaskNotFound
 from penstock.store import schema
@@ -174,12 +174,12 @@ class TestRows:
     async def test_page_is_cut_from_an_index_in_its_order(
         self, store: SqlStore, account_id: int | None, family: str | None, step: str
     ) -> None:
-        asked: list[tuple[str, tuple[object, ...]]] = []
-        event.listen(store._engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+        asked: list[str] = []
+        reader: Any = store._reader().connection.driver_connection
+        reader.set_trace_callback(asked.append)
         store.read_now(lambda tx: tx.tasks(account_id, family, offset=40, limit=20))
-        statement, values = asked[-1]
-        with store._engine.begin() as connection:
-            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+        [statement] = [one for one in asked if one.startswith("SELECT")]
+        plan = [row[3] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}")]
         assert step in plan
         # Only the page's own rows are sorted, after they were found.
         assert [index for index, one in enumerate(plan) if "TEMP B-TREE" in one] == [len(plan) - 1]

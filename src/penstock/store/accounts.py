@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from penstock.errors import Conflict
 from penstock.store import schema
+from penstock.store.prepared import Prepared
 from penstock.store.schema import access_key, account, callback_key, domain, sdk_app
 from penstock.store.secrets import Sealer
 from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName, ServiceState
@@ -17,9 +18,8 @@ from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName
 #: The first account's AppId is one more.
 APP_ID_BASE = 1_300_000_000
 
-# What every call of the API reads, built once: to build a statement costs several times what it costs to run it.
-_KEY = select(access_key).where(access_key.c.secret_id == bindparam("secret_id"))
-_ACCOUNT = select(account).where(account.c.id == bindparam("account_id"))
+_KEY = Prepared(select(access_key).where(access_key.c.secret_id == bindparam("secret_id")))
+_ACCOUNT = Prepared(select(account).where(account.c.id == bindparam("account_id")))
 
 _SUSPENDED = msgspec.json.Decoder(dict[ServiceName, ServiceState])
 
@@ -42,19 +42,19 @@ class SqlAccounts:
         return added
 
     def account(self, account_id: int) -> Account | None:
-        row = self._db.execute(_ACCOUNT, {"account_id": account_id}).first()
+        row = _ACCOUNT.row(self._db, account_id=account_id)
         return _account_of(row) if row else None
 
     def account_named(self, name: str) -> Account | None:
         row = self._db.execute(select(account).where(account.c.name == name)).first()
-        return _account_of(row) if row else None
+        return _account_of(row._asdict()) if row else None
 
     def first_account(self) -> Account | None:
         row = self._db.execute(select(account).order_by(account.c.id).limit(1)).first()
-        return _account_of(row) if row else None
+        return _account_of(row._asdict()) if row else None
 
     def accounts(self) -> Sequence[Account]:
-        return [_account_of(row) for row in self._db.execute(select(account).order_by(account.c.id))]
+        return [_account_of(row._asdict()) for row in self._db.execute(select(account).order_by(account.c.id))]
 
     def change_account(
         self,
@@ -73,12 +73,13 @@ class SqlAccounts:
         self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
 
     def key(self, secret_id: str) -> AccessKey | None:
-        row = self._db.execute(_KEY, {"secret_id": secret_id}).first()
+        row = _KEY.row(self._db, secret_id=secret_id)
         return self._access_key(row) if row else None
 
     def keys(self, account_id: int) -> Sequence[AccessKey]:
         query = select(access_key).where(access_key.c.account_id == account_id)
-        return [self._access_key(row) for row in self._db.execute(query.order_by(access_key.c.secret_id))]
+        rows = self._db.execute(query.order_by(access_key.c.secret_id))
+        return [self._access_key(row._asdict()) for row in rows]
 
     def enable_keys(self, account_id: int, enabled: bool) -> None:
         self._db.execute(update(access_key).where(access_key.c.account_id == account_id).values(enabled=enabled))
@@ -139,9 +140,13 @@ class SqlAccounts:
             self._db.execute(insert(numbers), {"name": name, "value": number})
         return number
 
-    def _access_key(self, row: Row[Any]) -> AccessKey:
-        secret_key = self._sealer.open(row.secret_key, _key_context(row.secret_id)).decode()
-        return AccessKey(**row._asdict() | {"secret_key": secret_key})
+    def _access_key(self, row: Mapping[str, Any]) -> AccessKey:
+        return AccessKey(
+            secret_id=row["secret_id"],
+            secret_key=self._sealer.open(row["secret_key"], _key_context(row["secret_id"])).decode(),
+            account_id=row["account_id"],
+            enabled=bool(row["enabled"]),
+        )
 
     def _sdk_apps(self, query: "Select[Any]") -> list[SdkApp]:
         return [
@@ -154,8 +159,8 @@ class SqlAccounts:
         ]
 
 
-def _account_of(row: Row[Any]) -> Account:
-    return Account(**row._asdict() | {"suspended": _SUSPENDED.decode(row.suspended)})
+def _account_of(row: dict[str, Any]) -> Account:
+    return Account(**row | {"suspended": _SUSPENDED.decode(row["suspended"])})
 
 
 def _key_context(secret_id: str) -> str:

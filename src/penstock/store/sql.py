@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ BUSY_TIMEOUT = 5000
 READERS = 4
 
 _KEY_CHECK = b"penstock"
+#: What the database may raise: by way of SQLAlchemy, or itself.
+_ERRORS = (SQLAlchemyError, sqlite3.Error)
 
 
 class SqlStore:
@@ -50,6 +53,9 @@ class SqlStore:
         self._writing = engine.execution_options(writes=True)
         self._writer = None if inline else ThreadPoolExecutor(1, "store-write")
         self._readers = None if inline else ThreadPoolExecutor(READERS, "store-read")
+        #: The connection that each thread reads by: it keeps it, since to take one costs more than most reads.
+        self._reading = threading.local()
+        self._open: list[Connection] = []
         self._closed = False
 
     async def read(self, work: Callable[[SqlTx], T]) -> T:
@@ -62,8 +68,14 @@ class SqlStore:
 
     def read_now(self, work: Callable[[SqlTx], T]) -> T:
         """`read` in this thread."""
-        with _translated(), self._engine.begin() as connection:
-            return work(SqlTx(connection, self._sealer))
+        with _translated():
+            connection = self._reader()
+            try:
+                with connection.begin():
+                    return work(SqlTx(connection, self._sealer))
+            except _ERRORS:
+                self._reading.connection = None  # it may be broken; the next read takes another one
+                raise
 
     def write_now(self, work: Callable[[SqlTx], T]) -> T:
         """`write` in this thread."""
@@ -76,7 +88,17 @@ class SqlStore:
         for executor in (self._writer, self._readers):
             if executor is not None:
                 executor.shutdown()
+        for connection in self._open:
+            connection.close()
         self._engine.dispose()
+
+    def _reader(self) -> Connection:
+        """This thread's connection for reading."""
+        connection: Connection | None = getattr(self._reading, "connection", None)
+        if connection is None:
+            connection = self._reading.connection = self._engine.connect()
+            self._open.append(connection)
+        return connection
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one transaction, and see that our key fits."""
@@ -177,7 +199,7 @@ def _translated() -> Iterator[None]:
     """The one seam where the database's errors become ours."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except _ERRORS as error:
         reason = getattr(error, "orig", None) or error
         raise StoreError(f"The database cannot answer: {str(reason).splitlines()[0]}.") from error
 

@@ -1,13 +1,12 @@
 """The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
     bindparam,
     delete,
@@ -22,6 +21,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from penstock.errors import InvalidTaskId, TaskNotFound
 from penstock.store import schema
 from penstock.store.accounts import SqlAccounts
+from penstock.store.prepared import Prepared
 from penstock.store.schema import checkpoint, event, task
 from penstock.tasks import lifecycle
 from penstock.tasks.lifecycle import Cause
@@ -41,22 +41,24 @@ _TASKS = select(task, checkpoint.c.observed).outerjoin(checkpoint, checkpoint.c.
 _TASK_FIELDS = tuple(column.name for column in _TASKS.selected_columns)
 _NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
 
-# What every call of the API reads, built once: to build a statement costs several times what it costs to run it.
 _OF_ACCOUNT = task.c.account_id == bindparam("account_id")
 _OF_FAMILY = task.c.family == bindparam("family")
-_TASK = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id"))
-_COUNT = select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY)
+_TASK = Prepared(_TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id")))
+_COUNT = Prepared(select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY))
+#: By their values, which are all there are: an enumeration's own lookup costs more.
+_DESIRED: Mapping[str, Desired] = {one.value: one for one in Desired}
+_STATES: Mapping[str, State] = {one.value: one for one in State}
 
 
 @cache
-def _page(*, of_account: bool, of_family: bool, limited: bool) -> "Select[Any]":
+def _page(*, of_account: bool, of_family: bool, limited: bool) -> Prepared:
     """Some tasks, those changed last first. The page is cut from the index alone; only its rows are read."""
     keys = select(task.c.key).where(schema.VISIBLE)
     keys = keys.where(_OF_ACCOUNT) if of_account else keys
     keys = keys.where(_OF_FAMILY) if of_family else keys
     keys = keys.order_by(*_NEWEST_FIRST).offset(bindparam("offset"))
     keys = keys.limit(bindparam("limit")) if limited else keys
-    return _TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST)
+    return Prepared(_TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST))
 
 
 class SqlTx(SqlAccounts):
@@ -105,17 +107,20 @@ class SqlTx(SqlAccounts):
         return self._task_of_key(key)
 
     def task(self, account_id: int, family: str, id: str) -> Task | None:
-        return self._one(_TASK, account_id=account_id, family=family, id=id)
+        rows = _TASK.rows(self._db, account_id=account_id, family=family, id=id)
+        return self._task(rows[0]) if rows else None
 
     def task_by_key(self, key: int) -> Task | None:
         return self._one(_TASKS.where(schema.VISIBLE, task.c.key == key))
 
     def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
-        query = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
-        return self._all(query, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
+        page = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
+        rows = page.rows(self._db, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
+        return [self._task(row) for row in rows]
 
     def count_tasks(self, account_id: int, family: str) -> int:
-        return self._db.execute(_COUNT, {"account_id": account_id, "family": family}).scalar_one()
+        [(number,)] = _COUNT.rows(self._db, account_id=account_id, family=family)
+        return int(number)
 
     def change_task(
         self,
@@ -296,12 +301,12 @@ class SqlTx(SqlAccounts):
     def _all(self, query: "Select[Any]", **values: object) -> list[Task]:
         return [self._task(row) for row in self._db.execute(query, values)]
 
-    def _task(self, row: Row[Any]) -> Task:
+    def _task(self, row: Sequence[Any]) -> Task:
         values = dict(zip(_TASK_FIELDS, row, strict=True))
         context = _spec_context(values["account_id"], values["family"], values["id"])
         values["spec"] = self._sealer.open(values["spec"], context)
-        values["desired"] = Desired(values["desired"])
-        values["state"] = State(values["state"])
+        values["desired"] = _DESIRED[values["desired"]]
+        values["state"] = _STATES[values["state"]]
         if observed := values["observed"]:
             values["observed"] = _OBSERVED.decode(observed)
         return Task(**values)

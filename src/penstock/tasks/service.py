@@ -5,7 +5,7 @@ Whatever a caller may not do is a `penstock.errors.Refused`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.errors import (
     AccountNotFound,
@@ -214,7 +214,7 @@ class PullTasks:
 
     def page(self, rows: PullRows) -> PullPage:
         """These tasks as they are now."""
-        return PullPage(views=tuple(map(self.view, rows.tasks)), total=rows.total, limit=rows.limit)
+        return PullPage(views=_views(rows.tasks, self._live, self._clock()), total=rows.total, limit=rows.limit)
 
     def row(self, tx: Tx, account_id: int, task_id: str) -> Task:
         """What `view` needs of the store. Raise `TaskNotFound`."""
@@ -222,7 +222,7 @@ class PullTasks:
 
     def view(self, task: Task) -> PullView:
         """This task as it is now."""
-        return _view(task, self._live, self._clock())
+        return _views([task], self._live, self._clock())[0]
 
     async def _check_addresses(self, spec: PullSpec, before: PullSpec | None = None) -> None:
         """Ask the network policy about each address that was not in the spec before."""
@@ -253,7 +253,7 @@ async def list_tasks(
 ) -> Sequence[PullView]:
     """Pull tasks of one account or of all, those changed last first; `limit` -1: all from `offset` on."""
     tasks = await store.read(lambda tx: tx.tasks(account_id, pull.FAMILY, offset=offset, limit=limit))
-    return [_view(task, live, now) for task in tasks]
+    return list(_views(tasks, live, now))
 
 
 async def show_task(
@@ -266,13 +266,19 @@ async def show_task(
         return task, tx.last_events(task.key, events)
 
     task, history = await store.read(work)
-    return _view(task, live, now), history
+    return _views([task], live, now)[0], history
 
 
-def _view(task: Task, live: LiveStatus, now: int) -> PullView:
-    spec = pull.decode(task.spec)
-    observed = _newest(live.observed(task.key), task.observed)
-    return PullView(task=task, spec=spec, run=pull.run_status(task, spec, observed, now, waiting=live.waiting()))
+def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView, ...]:
+    """The tasks as they are at `now`."""
+    waiting = live.waiting()
+    views = []
+    for task in tasks:
+        spec = pull.decode(task.spec)
+        observed = _newest(live.observed(task.key), task.observed)
+        run = pull.run_status(task, spec, observed, now, waiting=waiting)
+        views.append(PullView(task=task, spec=spec, run=run))
+    return tuple(views)
 
 
 def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:

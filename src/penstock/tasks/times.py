@@ -1,6 +1,7 @@
 """Text times of the APIs and Unix milliseconds."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))", re.ASCII)
@@ -29,4 +30,4 @@ def parse(text: str) -> int:
 
 def text(at: int) -> str:
     """Unix milliseconds as the APIs write them: UTC, whole seconds (cut off, not rounded), ``Z``."""
-    return (_EPOCH + timedelta(seconds=at // SECOND)).isoformat()[:19] + "Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // SECOND))

@@ -143,6 +143,9 @@ class RunStatus(Struct):
     observed: Observed | None
 
 
+_DECODER = msgspec.json.Decoder(PullSpec)
+
+
 def encode(spec: PullSpec) -> bytes:
     """The spec as it is stored."""
     return msgspec.json.encode(spec)
@@ -150,7 +153,7 @@ def encode(spec: PullSpec) -> bytes:
 
 def decode(spec: bytes) -> PullSpec:
     """The stored spec."""
-    return msgspec.json.decode(spec, type=PullSpec)
+    return _DECODER.decode(spec)
 
 
 def apply(spec: PullSpec, change: PullChange) -> PullSpec:
