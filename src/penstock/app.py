@@ -1,7 +1,7 @@
 """The composition root: the one place that names concrete classes, and joins them into processes.
 
-THE lists are here: a new family is a line in `FAMILIES`, a new store one in `open_store`, a new bus one where
-`RunSockets` is made.
+THE lists are here: a new family is a line in `FAMILIES`, a new transport one in `transports`, a new store one in
+`open_store`, a new bus one where `RunSockets` is made.
 """
 
 # ruff: noqa: PLC0415 - each process loads only what it runs
@@ -24,6 +24,8 @@ from penstock.tasks.ports import Store
 
 if TYPE_CHECKING:
     from penstock.bus.local import RunSockets
+    from penstock.media.pump import Pump
+    from penstock.media.transport import Transports
     from penstock.net import Policy
     from penstock.parent.leash import Leash, Part
 
@@ -62,6 +64,16 @@ def policy(config: Config) -> "Policy":
         hub_names=config.hub.domains,
         hub=(hub.host, hub.port) if isinstance(hub, Address) else None,
     )
+
+
+def transports(policy: "Policy", pump: "Pump") -> "Transports":
+    """How workers reach sources and destinations, by the scheme of their URLs."""
+    from penstock.media.rtmp.transport import RtmpSink, RtmpSource
+    from penstock.media.transport import Transport
+
+    return {
+        "rtmp": Transport(partial(RtmpSource, policy, pump), partial(RtmpSink, policy, pump)),
+    }
 
 
 @asynccontextmanager
@@ -204,6 +216,7 @@ async def _hub(config: Config, leash: "Leash") -> None:
 async def _worker(config: Config, leash: "Leash") -> None:
     from penstock.bus import life
     from penstock.bus.local import RunSocket
+    from penstock.media.pump import Pump
     from penstock.worker.agent import Agent, History
     from penstock.worker.engine import Engine, EngineConfig
 
@@ -211,9 +224,11 @@ async def _worker(config: Config, leash: "Leash") -> None:
     store = open_store(config, migrate=leash.alone)
     me = life.Incarnation(config.run, "w")
     rng, history = random.Random(), History(clock)
+    pump = Pump(tick=config.worker.tick / 1000)
     engine = Engine(
-        EngineConfig(tick=config.worker.tick / 1000, sink_hold=config.sink.hold),
-        policy(config),
+        EngineConfig(sink_hold=config.sink.hold),
+        pump,
+        transports(policy(config), pump),
         clock=clock,
         rng=rng,
         on_event=history.add,

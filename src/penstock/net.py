@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
@@ -25,10 +25,33 @@ class Unreachable(MediaError):
     """The address cannot be reached."""
 
 
+async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
+    """Return a non-blocking TCP socket connected to the first (address, port) that answers. Raise `Unreachable`."""
+    loop = asyncio.get_running_loop()
+    reason = "no address"
+    for address, port in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            prepare(sock)
+            await loop.sock_connect(sock, (address, port))
+        except OSError as error:
+            sock.close()
+            # asyncio puts its own words into strerror.
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise Unreachable(reason)
+
+
 class Policy:
     """Which addresses a caller's URLs may reach: public ones, `allow`, and this server's own hub.
 
-    `hub_names` are the names under which callers mean the hub; `hub` is where it listens.
+    `hub_names` are the names under which callers mean the hub; `hub` is where it listens. `dial` connects.
     """
 
     def __init__(
@@ -37,10 +60,12 @@ class Policy:
         *,
         hub_names: Collection[str] = (),
         hub: tuple[str, int] | None = None,
+        dial: Callable[[Sequence[tuple[str, int]]], Awaitable[socket.socket]] = dial,
     ) -> None:
         self._allow = tuple(allow)
         self._hub_names = frozenset(name.lower() for name in hub_names)
         self._hub = hub
+        self._dial = dial
 
     def refusal(self, address: IPAddress) -> str:
         """Say why an address may not be reached; empty if it may."""
@@ -95,31 +120,9 @@ class Policy:
         try:
             async with asyncio.timeout(patience):
                 addresses = await self.resolve(parts.hostname or "", parts.port, parts.scheme)
-                return await _connect(addresses)
+                return await self._dial(addresses)
         except TimeoutError:
             raise Unreachable(f"no connection within {patience:g} s") from None
-
-
-async def _connect(addresses: Sequence[tuple[str, int]]) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    reason = "no address"
-    for address, port in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            prepare(sock)
-            await loop.sock_connect(sock, (address, port))
-        except OSError as error:
-            sock.close()
-            # asyncio puts its own words into strerror.
-            reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise Unreachable(reason)
 
 
 def prepare(sock: socket.socket) -> None:

@@ -11,8 +11,10 @@ from itertools import pairwise
 
 import pytest
 
+from penstock.app import transports
 from penstock.media.packet import SILENT_AAC
 from penstock.media.plan import Plan, Sink, Source
+from penstock.media.pump import Pump
 from penstock.net import Policy
 from penstock.tasks.model import Observed, State
 from penstock.worker.engine import ACTIVE, Engine, EngineConfig
@@ -37,9 +39,11 @@ class Stage:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self.events: list[tuple[int, str, str]] = []
+        pump = Pump(tick=0.04)
         self.engine = Engine(
             EngineConfig(sink_hold=HOLD),
-            Policy([ipaddress.ip_network("127.0.0.0/8")]),
+            pump,
+            transports(Policy([ipaddress.ip_network("127.0.0.0/8")]), pump),
             clock=lambda: NOW + round((self._loop.time() - self._begun) * 1000),
             rng=random.Random(1),
             on_event=lambda *event: self.events.append(event),

@@ -42,6 +42,16 @@ class Flushable(Protocol):
     def flush(self) -> None: ...
 
 
+class Poller(Protocol):
+    """Says which sockets are ready, as `select.epoll` does."""
+
+    def register(self, fd: int, events: int, /) -> None: ...
+    def modify(self, fd: int, events: int, /) -> None: ...
+    def unregister(self, fd: int, /) -> None: ...
+    def poll(self, timeout: float, /) -> list[tuple[int, int]]: ...
+    def close(self) -> None: ...
+
+
 class Connection:
     """One socket that the pump serves.
 
@@ -229,12 +239,15 @@ class Connection:
 
 
 class Pump:
-    """Serves all connections of a process. `tick` is in seconds; nothing runs while there is no connection."""
+    """Serves all connections of a process. `tick` is in seconds; nothing runs while there is no connection.
 
-    def __init__(self, *, tick: float) -> None:
+    The `poller` knows their sockets; it is the kernel's unless another is given.
+    """
+
+    def __init__(self, *, tick: float, poller: Poller | None = None) -> None:
         self.tick = tick
         self._loop = asyncio.get_running_loop()
-        self._epoll = select.epoll()
+        self._poller: Poller = poller or select.epoll()
         self._connections: dict[int, Connection] = {}
         self._dirty: list[Flushable] = []
         self._buffer = bytearray(_RECEIVE)
@@ -253,7 +266,7 @@ class Pump:
         """Own a connected, non-blocking socket from now on."""
         connection = Connection(self, sock, reader, on_media=on_media, on_command=on_command)
         self._connections[connection.fd] = connection
-        self._epoll.register(connection.fd, _IN)
+        self._poller.register(connection.fd, _IN)
         if self._timer is None:
             self._due = self._loop.time() + self.tick
             self._timer = self._loop.call_at(self._due, self._run)
@@ -266,12 +279,12 @@ class Pump:
 
     def watch(self, connection: Connection, events: int) -> None:
         """Choose which events of a connection's socket wake it."""
-        self._epoll.modify(connection.fd, events)
+        self._poller.modify(connection.fd, events)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; it closes its socket itself."""
         if self._connections.pop(connection.fd, None) is not None:
-            self._epoll.unregister(connection.fd)
+            self._poller.unregister(connection.fd)
 
     def dirty(self, stream: Flushable) -> None:
         """Have a stream flushed at the end of this tick."""
@@ -284,7 +297,7 @@ class Pump:
             self._timer = None
         for connection in list(self._connections.values()):
             connection.close(None)
-        self._epoll.close()
+        self._poller.close()
 
     def _run(self) -> None:
         self._timer = None
@@ -297,7 +310,7 @@ class Pump:
 
     def serve(self) -> None:
         """Serve every socket that is ready, then flush the streams that took something in."""
-        for fd, events in self._epoll.poll(0):
+        for fd, events in self._poller.poll(0):
             connection = self._connections.get(fd)
             if connection is None:
                 continue

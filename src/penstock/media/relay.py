@@ -9,11 +9,10 @@ from penstock.media.lane import Lane
 from penstock.media.packet import kind_of
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Connection, Pump
-from penstock.media.rtmp.transport import RtmpSink, RtmpSource
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
-from penstock.net import Policy
+from penstock.media.transport import Transports, transport
 
 #: A source whose media time stands still for so long has stalled (seconds).
 STALL = 3.0
@@ -30,9 +29,9 @@ class Relay:
     """
 
     def __init__(
-        self, plan: Plan, *, policy: Policy, pump: Pump, hold: float, rng: random.Random, on_event: OnEvent
+        self, plan: Plan, *, transports: Transports, pump: Pump, hold: float, rng: random.Random, on_event: OnEvent
     ) -> None:
-        self._policy = policy
+        self._transports = transports
         self._pump = pump
         self._hold = hold
         self._rng = rng
@@ -79,9 +78,8 @@ class Relay:
     # -- building
 
     def _source(self, node: Source) -> Supervisor:
-        leaf = RtmpSource(self._policy, self._pump, node.url)
-
         async def run(supervisor: Supervisor) -> None:
+            leaf = transport(self._transports, node.url).source(node.url)
             try:
                 await leaf.run(partial(self._source_connected, supervisor), partial(self._take, supervisor))
             finally:
@@ -92,9 +90,8 @@ class Relay:
         return supervisor
 
     def _sink(self, node: Sink) -> Supervisor:
-        leaf = RtmpSink(self._policy, self._pump, node.url)
-
         async def run(supervisor: Supervisor) -> None:
+            leaf = transport(self._transports, node.url).sink(node.url)
             try:
                 await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
             finally:

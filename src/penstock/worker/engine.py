@@ -14,7 +14,7 @@ from penstock.media.plan import Plan
 from penstock.media.pump import Pump
 from penstock.media.relay import Relay
 from penstock.media.supervisor import NodeState, Supervisor
-from penstock.net import Policy
+from penstock.media.transport import Transports
 from penstock.tasks.model import NodeStatus, Observed, State
 from penstock.tasks.ports import Clock
 from penstock.tasks.times import text as time_text
@@ -34,7 +34,6 @@ OnEvent = Callable[[int, str, str], None]
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine is told by the settings; times in seconds."""
 
-    tick: float = 0.04
     #: How long sinks stay connected without a source.
     sink_hold: float = 30.0
 
@@ -51,13 +50,24 @@ class _Run:
 
 
 class Engine:
-    """Runs relays by task key. `on_event(task_key, name, text)` takes what happens, secrets masked."""
+    """Runs relays by task key, on a pump of its own.
+
+    `transports` are those that plans may name. `on_event(task_key, name, text)` takes what happens, secrets masked.
+    """
 
     def __init__(
-        self, config: EngineConfig, policy: Policy, *, clock: Clock, rng: random.Random, on_event: OnEvent
+        self,
+        config: EngineConfig,
+        pump: Pump,
+        transports: Transports,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        on_event: OnEvent,
     ) -> None:
         self._config = config
-        self._policy = policy
+        self._pump = pump
+        self._transports = transports
         self._clock = clock
         self._rng = rng
         self._on_event = on_event
@@ -67,7 +77,6 @@ class Engine:
     async def start(self) -> None:
         """Begin to serve."""
         self._loop = asyncio.get_running_loop()
-        self._pump = Pump(tick=self._config.tick)
         self._sampler = self._loop.create_task(self._sample(), name="engine sampler")
 
     async def close(self) -> None:
@@ -88,7 +97,7 @@ class Engine:
             return
         relay = Relay(
             plan,
-            policy=self._policy,
+            transports=self._transports,
             pump=self._pump,
             hold=self._config.sink_hold,
             rng=self._rng,
