@@ -13,9 +13,10 @@ ROOT = Path(__file__).parent.parent
 REGISTRIES = [
     *("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "deb.debian" + ".org"),
     *("crates" + ".io", "proxy.golang" + ".org", "repo.maven" + ".apache"),
-    *("registry" + "=", "GOPROXY" + "="),
+    "GOPROXY" + "=",
 ]
-REGISTRY = re.compile("|".join(map(re.escape, REGISTRIES)) + r"|(?<!no-emit-)index-" + "url")
+#: A setting of npm begins its line or is an option; an argument of that name is Python's.
+REGISTRY = re.compile("|".join(map(re.escape, REGISTRIES)) + r"|(?<!no-emit-)index-" + r"url|(?:^|--)registry=")
 MACHINE_PATH = re.compile(r"/(home|Users)/\w|/(root|work)/|" + re.escape(str(ROOT)))
 PINNED = re.compile(r"^([a-z0-9._-]+)(?:\[.*\])?==\S+(?: ; [^\\]+)? \\\n    --hash=sha256:", re.MULTILINE)
 

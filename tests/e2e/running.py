@@ -25,7 +25,7 @@ def until(condition: Callable[[], T], *, within: float = 10, what: str = "") -> 
     deadline = time.monotonic() + within
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {within} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(0.1)
     return answer
 
 
