@@ -19,6 +19,10 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "rtsp": 554}
 #: Seconds without an acknowledgement after which the kernel gives a connection up (a half-open peer).
 _USER_TIMEOUT = 10
+#: Seconds for an address of a host that has another one to try.
+_NEXT_ADDRESS = 3.0
+#: IPv6 addresses that a gateway turns into the IPv4 address in their last 32 bits (RFC 6052).
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Unreachable(MediaError):
@@ -29,13 +33,18 @@ async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
     """Return a non-blocking TCP socket connected to the first (address, port) that answers. Raise `Unreachable`."""
     loop = asyncio.get_running_loop()
     reason = "no address"
-    for address, port in addresses:
+    last = len(addresses) - 1
+    for at, (address, port) in enumerate(addresses):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             prepare(sock)
-            await loop.sock_connect(sock, (address, port))
+            async with asyncio.timeout(None if at == last else _NEXT_ADDRESS):
+                await loop.sock_connect(sock, (address, port))
+        except TimeoutError:
+            sock.close()
+            reason = f"no connection within {_NEXT_ADDRESS:g} s"
         except OSError as error:
             sock.close()
             # asyncio puts its own words into strerror.
@@ -69,11 +78,11 @@ class Policy:
 
     def refusal(self, address: IPAddress) -> str:
         """Say why an address may not be reached; empty if it may."""
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in self._allow if network.version == address.version):
+        meant = _embedded(address) or address
+        if any(each in network for each in (address, meant) for network in self._allow):
             return ""
-        if address.is_global and not address.is_multicast:
+        special = meant.is_multicast or meant.is_reserved or (meant.version == 6 and meant.is_site_local)
+        if meant.is_global and not special:
             return ""
         return f"address {address} is not public; the setting network.allow can permit it"
 
@@ -107,9 +116,10 @@ class Policy:
         """Whether this means our own hub; without a port its own is meant."""
         if self._hub is None:
             return False
-        if port == self._hub[1] and host in (self._hub[0], "127.0.0.1", "localhost", "::1"):
-            return True
-        return host.lower() in self._hub_names and port in (None, self._hub[1])
+        host, its_own = host.lower(), self._hub[1]
+        if its_own == (_DEFAULT_PORTS["rtmp"] if port is None else port):
+            return host in {self._hub[0], "127.0.0.1", "localhost", "::1", *self._hub_names}
+        return port is None and host in self._hub_names
 
     async def connect(self, url: str, *, patience: float = 10) -> socket.socket:
         """Return a non-blocking TCP socket connected to the URL's host, at a checked address.
@@ -123,6 +133,15 @@ class Policy:
                 return await self._dial(addresses)
         except TimeoutError:
             raise Unreachable(f"no connection within {patience:g} s") from None
+
+
+def _embedded(address: IPAddress) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that is reached through an IPv6 one; None if there is none."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def prepare(sock: socket.socket) -> None:
