@@ -13,7 +13,7 @@ from penstock.errors import Refused
 from penstock.tasks import times
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.families.pull import Watermark as PullWatermark
-from penstock.tasks.model import Task
+from penstock.tasks.model import ServiceName, ServiceState, Task
 from penstock.tasks.ports import Tx
 from penstock.tasks.service import PullRows, PullTasks, PullView
 
@@ -31,6 +31,7 @@ REGIONS: Final = frozenset(
 REFUSALS: Final[Mapping[type[Refused], tuple[str, str]]] = {
     errors.InvalidSourceUrl: ("InvalidParameter.InvalidSourceUrl", "源地址非法"),
     errors.InvalidToUrl: ("InvalidParameter.InvalidToUrl", "目标地址非法"),
+    errors.ToUrlForbidden: ("InvalidParameter.ToUrlNoPermission", "外部地址无权限"),
     errors.InvalidCallbackUrl: ("InvalidParameter.InvalidCallbackUrl", "回调地址非法"),
     errors.InvalidTaskTime: ("InvalidParameter.InvalidTaskTime", "任务时间超出限制"),
     errors.InvalidTaskId: ("InvalidParameter.InvalidTaskId", "TaskId 非法"),
@@ -39,6 +40,27 @@ REFUSALS: Final[Mapping[type[Refused], tuple[str, str]]] = {
     errors.TaskNotFound: ("InvalidParameter.TaskNotExist", "任务不存在"),
     errors.TooManyTasks: ("InvalidParameter.TaskNumMoreThanLimit", "任务数超过限制"),
     errors.Conflict: ("FailedOperation.ConflictAction", "任务接口执行冲突"),
+}
+
+#: What a call is answered while the account's service is not active, in the words of the vendor's error lists.
+STATES: Final[Mapping[ServiceState, tuple[str, str, str]]] = {
+    ServiceState.INACTIVE: (
+        "ResourceNotFound.UserNotExist",
+        "The CSS service has not been activated.",
+        "用户未注册直播。",
+    ),
+    ServiceState.ARREARS: (
+        "ResourceNotFound.StopService",
+        "Services for the account has been stopped. Please first top up to enable the service before reoperating.",
+        "账号停服，请先冲正开通服务后再操作。",  # noqa: RUF001 - Chinese punctuation is meant
+    ),
+    ServiceState.FROZEN: ("ResourceNotFound.FreezeService", "User service is frozen.", "用户服务被冻结。"),
+    ServiceState.BLOCKED: ("ResourceNotFound.ForbidService", "Disabled user.", "用户被禁用。"),
+    ServiceState.DISABLED: (
+        "ResourceNotFound.UserDisableService",
+        "User proactively suspended the service.",
+        "用户主动停服。",
+    ),
 }
 
 SourceType = Literal["PullLivePushLive", "PullVodPushLive", "PullPicPushLive"]
@@ -301,6 +323,8 @@ def live(tasks: PullTasks) -> Service:
             ),
         },
         refusals=REFUSALS,
+        belongs_to=ServiceName.LIVE,
+        states=STATES,
     )
 
 
