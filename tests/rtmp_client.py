@@ -26,7 +26,7 @@ class Client:
     @classmethod
     async def open(cls, port: int, *, shake: bool = True) -> Self:
         """Connect and shake hands."""
-        client = cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 22))
+        client = cls(*await asyncio.open_connection("127.0.0.1", port))
         if shake:
             client.writer.write(b"\3" + bytes(8) + os.urandom(HANDSHAKE - 8))
             answer = await client._reader.readexactly(1 + 2 * HANDSHAKE)

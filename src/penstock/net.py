@@ -42,13 +42,10 @@ async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
             prepare(sock)
             async with asyncio.timeout(None if at == last else _NEXT_ADDRESS):
                 await loop.sock_connect(sock, (address, port))
-        except TimeoutError:
-            sock.close()
-            reason = f"no connection within {_NEXT_ADDRESS:g} s"
         except OSError as error:
             sock.close()
-            # asyncio puts its own words into strerror.
-            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            # asyncio puts its own words into strerror; its time-out has no number.
+            reason = os.strerror(error.errno).lower() if error.errno else f"no connection within {_NEXT_ADDRESS:g} s"
         except BaseException:
             sock.close()
             raise
