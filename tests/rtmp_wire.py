@@ -275,6 +275,11 @@ def flv_tags(source: bytes | Path) -> Iterator[Message]:
         at = end + 4
 
 
+def flv_file(messages: Iterable[Message]) -> bytes:
+    """An FLV file of these messages."""
+    return b"FLV\1\5\0\0\0\x09\0\0\0\0" + aggregate(messages)
+
+
 def aggregate(tags: Iterable[Message]) -> bytes:
     """The payload of an aggregate message (type 22) of these tags."""
     pieces = []
