@@ -204,7 +204,7 @@ class Lane:
             now.video_last, now.video_dts, now.video_end = video_last, video_dts, video_end
             now.audio_last, now.audio_dts, now.audio_end = audio_last, audio_dts, audio_end
             now.frame, now.frame_before = frame, before
-            self._meter.passed(videos, audios, keys, max(audio_last, video_last))
+            self._meter.passed(videos, audios, keys, video_last, audio_last)
             self._stream.send(b"".join(pieces), newest, videos, audios, keys)
             self._progressed()
         return at, more and at < end

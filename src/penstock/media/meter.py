@@ -13,7 +13,9 @@ class Meter:
     """Totals and rates of one node."""
 
     __slots__ = (
-        "_clock",
+        "_advanced",
+        "_before",
+        "_clocks",
         "_samples",
         "audio",
         "bytes",
@@ -40,11 +42,15 @@ class Meter:
         #: FFmpeg's codec names by message type.
         self.codecs = {VIDEO: "", AUDIO: ""}
         self._samples: deque[tuple[float, int]] = deque()
-        self._clock: int | None = None
+        self.begin()
 
     def begin(self) -> None:
         """A new connection: its clock has nothing to do with the last one's."""
-        self._clock = None
+        #: By message type: the newest time, modulo 2^32 ms, and how far it has advanced on this connection. A source's
+        #: sound and pictures may be hours apart, when one of its clocks has jumped.
+        self._clocks: dict[int, int] = {}
+        self._advanced = {VIDEO: 0, AUDIO: 0}
+        self._before = self.media_ms
 
     def count(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> bool:
         """Count one message, its time modulo 2^32 ms; say whether it moved media time."""
@@ -57,32 +63,30 @@ class Meter:
             if kind is Kind.HEADER:
                 self.codecs[type_] = codec_name(type_, payload)
             return False
-        return self.advance(timestamp)
+        return self.advance(timestamp, type_)
 
-    def passed(self, video: int, audio: int, keyframes: int, timestamp: int) -> None:
-        """Count messages that went by in steady flow, the newest at `timestamp` (ms)."""
+    def passed(self, video: int, audio: int, keyframes: int, video_time: int, audio_time: int) -> None:
+        """Count messages that went by in steady flow; the times (ms) are those of the newest of each kind."""
         self.video += video
         self.audio += audio
         self.keyframes += keyframes
-        if self._clock is not None:
-            step = (timestamp - self._clock + 0x80000000) % 0x100000000 - 0x80000000
-            self.media_ms += max(step, 0)
-            if step < 0:
-                return
-        self._clock = timestamp & 0xFFFFFFFF
+        for type_, time in ((VIDEO, video_time), (AUDIO, audio_time)):
+            if (last := self._clocks.get(type_)) is not None:
+                self._move(type_, time & 0xFFFFFFFF, _step(last, time))
 
-    def advance(self, timestamp: int) -> bool:
-        """Follow the media clock to `timestamp`; say whether it moved on."""
-        if self._clock is None:
-            self._clock = timestamp
-            return True
-        step = (timestamp - self._clock + 0x80000000) % 0x100000000 - 0x80000000
-        if -_MAX_STEP <= step <= 0:
+    def advance(self, timestamp: int, type_: int = VIDEO) -> bool:
+        """Follow the clock of one kind to `timestamp`; say whether it moved on."""
+        last = self._clocks.get(type_)
+        step = 0 if last is None else _step(last, timestamp)
+        if last is not None and -_MAX_STEP <= step <= 0:
             return False
-        if step <= _MAX_STEP:
-            self.media_ms += max(step, 0)
-        self._clock = timestamp
+        self._move(type_, timestamp, step if step <= _MAX_STEP else 0)
         return True
+
+    def _move(self, type_: int, timestamp: int, step: int) -> None:
+        self._clocks[type_] = timestamp
+        self._advanced[type_] += max(step, 0)
+        self.media_ms = max(self.media_ms, self._before + self._advanced[type_])
 
     def sample(self, now: float) -> None:
         """Note where the byte count is, for the bitrate."""
@@ -97,3 +101,8 @@ class Meter:
             return 0
         (t0, b0), (t1, b1) = self._samples[0], self._samples[-1]
         return round((b1 - b0) * 8 / (t1 - t0)) if t1 > t0 else 0
+
+
+def _step(last: int, timestamp: int) -> int:
+    """Return how far a 32-bit clock has gone, forward or back."""
+    return (timestamp - last + 0x80000000) % 0x100000000 - 0x80000000
