@@ -281,17 +281,28 @@ async def test_a_source_that_is_reset_is_noticed_at_once() -> None:
         assert len(sink.connections) == 1
 
 
-async def test_a_source_that_stays_connected_and_silent_is_found() -> None:
-    """After 3 s without media; then it is connected anew."""
+async def test_a_new_source_that_stays_connected_and_silent_is_found() -> None:
+    """After 3 s without media, while its rhythm is not known; then it is connected anew."""
+    await silent_source_is_found(known=0, limit=3)
+
+
+async def test_a_steady_source_that_falls_silent_is_found_sooner() -> None:
+    """Once its rhythm is known, half a second is enough."""
+    await silent_source_is_found(known=6, limit=0.5)
+
+
+async def silent_source_is_found(known: float, limit: float) -> None:
+    """Let a source flow for `known` seconds, then fall silent: it is given up after `limit`, and connected anew."""
     async with staged() as stage:
         origin, sink = await stage.origin(), await stage.sink()
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until_active()
+        await asyncio.sleep(known)
         stalled = asyncio.get_running_loop().time()
         origin.stall()
         await stage.until(lambda: "source.lost" in stage.names())
-        assert 3 <= asyncio.get_running_loop().time() - stalled <= 3.5
-        assert "no media for 3 s" in stage.seen.error
+        assert limit <= asyncio.get_running_loop().time() - stalled <= limit + 0.5
+        assert f"no media for {limit:g} s" in stage.seen.error
         origin.resume()
         await stage.until(lambda: stage.names("source").count("source.flowing") == 2)
         await asyncio.sleep(2)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from penstock.media.cadence import LEAST, Cadence
 from penstock.media.lane import Lane
 from penstock.media.packet import kind_of
 from penstock.media.plan import Plan, Sink, Source
@@ -14,8 +15,6 @@ from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
 from penstock.media.transport import Transports, transport
 
-#: A source whose media time stands still for so long has stalled (seconds).
-STALL = 3.0
 #: A server that agreed to play has so long to send its first media (seconds).
 FIRST_MEDIA = 10.0
 
@@ -23,17 +22,29 @@ OnEvent = Callable[[str, str], None]
 
 
 class Relay:
-    """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source.
+    """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source, `stall`
+    how long a source may be silent (0: as its own rhythm says).
 
     `on_event(name, text)` takes what happens, for the task's history. `sample` is to be called a few times a second.
     """
 
     def __init__(
-        self, plan: Plan, *, transports: Transports, pump: Pump, hold: float, rng: random.Random, on_event: OnEvent
+        self,
+        plan: Plan,
+        *,
+        transports: Transports,
+        pump: Pump,
+        hold: float,
+        stall: float = 0.0,
+        rng: random.Random,
+        on_event: OnEvent,
     ) -> None:
         self._transports = transports
         self._pump = pump
         self._hold = hold
+        self._stall = stall
+        self._cadence = Cadence()
+        self._watchdog: asyncio.TimerHandle | None = None
         self._rng = rng
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
@@ -73,6 +84,8 @@ class Relay:
 
     async def close(self) -> None:
         """End everything in order: sinks unpublish."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         await asyncio.gather(self.source.close(), *(sink.close() for sink in self.sinks.values()))
 
     # -- building
@@ -103,6 +116,8 @@ class Relay:
 
     def _source_connected(self, source: Supervisor, connection: Connection) -> None:
         source.connected(connection)
+        self._cadence.begin()
+        self._watch(source)
         self._feeding = source
         self._timeline.switch()
         self._open_lane(source, connection)
@@ -118,18 +133,39 @@ class Relay:
             self._stream,
             source.meter,
             open_=lambda: source is self._feeding and self._lost_at is None,
-            progressed=source.progressed,
+            progressed=partial(self._progressed, source),
         )
         connection.shortcut = lane.run
 
     def _take(self, source: Supervisor, type_: int, timestamp: int, payload: bytes) -> None:
         kind = kind_of(type_, payload)
         if source.meter.count(type_, timestamp, payload, kind):
-            source.progressed()
+            self._progressed(source)
         if source is self._feeding:
             self._timeline.push(type_, timestamp, payload, kind)
             if self._lost_at is not None and self._timeline.on_air:
                 self._lost_at = None
+
+    def _progressed(self, source: Supervisor) -> None:
+        source.progressed()
+        if source is self._feeding and source.meter.progress_at is not None:
+            self._cadence.moved(source.meter.progress_at)
+
+    def _watch(self, source: Supervisor) -> None:
+        """Break the source's connection when it has stalled; look again when that may be."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if source is not self.source or source.connection is None:
+            return
+        flowing = source.state is NodeState.FLOWING
+        limit = (self._stall or self._cadence.limit) if flowing else FIRST_MEDIA
+        left = limit - source.silent_for
+        if left > 0:
+            self._watchdog = self._loop.call_later(left if flowing else min(left, LEAST), self._watch, source)
+        elif flowing:
+            source.fail(f"no media for {limit:.2g} s")
+        else:
+            source.fail(f"connected, but no media within {limit:g} s")
 
     def _source_gone(self, source: Supervisor) -> None:
         if source is self._feeding:
@@ -156,7 +192,7 @@ class Relay:
     def sample(self) -> None:
         """Measure rates and progress, find stalls, keep the sinks alive while there is no source."""
         now = self._loop.time()
-        self._sample_source()
+        self.source.measure()
         for sink in self.sinks.values():
             self._sample_sink(sink)
             if self._feeding is not None and self._timeline.on_air:
@@ -169,14 +205,6 @@ class Relay:
                 sink.want(False)
         elif not self._timeline.on_air or self._feeding is None:
             self._timeline.hold(self._lost_end + (now - self._lost_at) * 1000)
-
-    def _sample_source(self) -> None:
-        source = self.source
-        source.measure()
-        if source.state is NodeState.FLOWING and source.silent_for > STALL:
-            source.fail(f"no media for {STALL:g} s")
-        elif source.state is NodeState.CONNECTED and source.silent_for > FIRST_MEDIA:
-            source.fail(f"connected, but no media within {FIRST_MEDIA:g} s")
 
     def _sample_sink(self, sink: Supervisor) -> None:
         moved = sink.measure()

@@ -36,6 +36,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     #: How long sinks stay connected without a source.
     sink_hold: float = 30.0
+    #: How long a source may be silent before it has stalled; 0: as its own rhythm says, 0.5 to 3 s.
+    source_stall: float = 0.0
 
 
 class _Run:
@@ -100,6 +102,7 @@ class Engine:
             transports=self._transports,
             pump=self._pump,
             hold=self._config.sink_hold,
+            stall=self._config.source_stall,
             rng=self._rng,
             on_event=lambda name, text: self._on_event(key, name, mask_text(text)),
         )
