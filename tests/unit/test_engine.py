@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -34,14 +35,14 @@ MEDIA = Clip(seconds=120).messages()
 class Stage:
     """An engine that may reach loopback, and peers for it."""
 
-    def __init__(self, resources: AsyncExitStack) -> None:
+    def __init__(self, resources: AsyncExitStack, **config: float) -> None:
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self.events: list[tuple[int, str, str]] = []
         pump = Pump(tick=0.04)
         self.engine = Engine(
-            EngineConfig(sink_hold=HOLD),
+            EngineConfig(sink_hold=HOLD, **config),
             pump,
             transports(Policy([ipaddress.ip_network("127.0.0.0/8")]), pump),
             clock=lambda: NOW + round((self._loop.time() - self._begun) * 1000),
@@ -49,7 +50,7 @@ class Stage:
             on_event=lambda *event: self.events.append(event),
         )
 
-    async def origin(self, media: Sequence[Message] = MEDIA, start: int = 0) -> Origin:
+    async def origin(self, media: Path | Sequence[Message] = MEDIA, start: int = 0) -> Origin:
         """A source."""
         return await self._resources.enter_async_context(Origin(media, start=start))
 
@@ -74,16 +75,20 @@ class Stage:
         """Wait until the task delivers."""
         await self.until(lambda: self.seen.state is State.ACTIVE)
 
+    def has_flowed(self, times: int) -> bool:
+        """Whether the source's media has begun so many times."""
+        return self.names().count("source.flowing") == times
+
     def names(self, side: str = "") -> list[str]:
         """The names of the events."""
         return [name for _, name, _ in self.events if name.startswith(side)]
 
 
 @asynccontextmanager
-async def staged() -> AsyncIterator[Stage]:
+async def staged(**config: float) -> AsyncIterator[Stage]:
     """An engine that runs. No fixture: those run outside the virtual time."""
     async with AsyncExitStack() as resources:
-        stage = Stage(resources)
+        stage = Stage(resources, **config)
         await stage.engine.start()
         yield stage
         await stage.engine.close()
@@ -241,7 +246,7 @@ async def test_a_source_that_comes_back_goes_on_over_the_same_connection() -> No
         await asyncio.sleep(8)
         assert "source: " in stage.seen.error
         origin.resume()
-        await stage.until(lambda: stage.names("source").count("source.flowing") == 2)
+        await stage.until(lambda: stage.has_flowed(2))
         await asyncio.sleep(5)
         assert len(sink.connections) == 1
         connection = sink.last
@@ -276,7 +281,7 @@ async def test_a_source_that_is_reset_is_noticed_at_once() -> None:
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until_active()
         origin.drop()
-        await stage.until(lambda: stage.names("source").count("source.flowing") == 2, timeout=3)
+        await stage.until(lambda: stage.has_flowed(2), timeout=3)
         assert "connection reset by peer" in next(text for _, name, text in stage.events if name == "source.lost")
         assert len(sink.connections) == 1
 
@@ -304,7 +309,7 @@ async def silent_source_is_found(known: float, limit: float) -> None:
         assert limit <= asyncio.get_running_loop().time() - stalled <= limit + 0.5
         assert f"no media for {limit:g} s" in stage.seen.error
         origin.resume()
-        await stage.until(lambda: stage.names("source").count("source.flowing") == 2)
+        await stage.until(lambda: stage.has_flowed(2))
         await asyncio.sleep(2)
         assert len(sink.connections) == 1
         assert in_order(sink.last)
@@ -611,3 +616,20 @@ async def test_an_address_that_the_policy_forbids_is_not_connected_to() -> None:
         assert (
             "source: address 169.254.169.254 is not public; the setting network.allow can permit it" in stage.seen.error
         )
+
+
+async def test_a_sink_is_connected_anew_before_its_clock_has_run_too_long() -> None:
+    """Once, as an event, with times that begin near 0; no picture is lost but those up to the next keyframe."""
+    async with staged(sink_span=10.0) as stage:
+        origin, sink = await stage.origin(), await stage.sink()
+        stage.engine.run(KEY, 1, plan(origin, sink))
+        await stage.until(lambda: len(sink.connections) == 2 and len(sink.last.frames) > 50)
+
+        first, second = sink.connections
+        assert stage.names("sink").count("sink.reconnect") == 1
+        assert first.unpublished
+        assert 9_900 <= first.frames[-1].timestamp <= 11_000
+        assert second.frames[0].timestamp <= 2000
+        assert number_of(second.frames[0].payload) - number_of(first.frames[-1].payload) <= 26
+        assert in_order(first)
+        assert in_order(second)

@@ -15,6 +15,8 @@ from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
 from penstock.media.transport import Transports, transport
 
+#: A connection's timestamps end before 2^32 ms, where some servers let go of their readers (seconds).
+SPAN = 40 * 86400.0
 #: A server that agreed to play has so long to send its first media (seconds).
 FIRST_MEDIA = 10.0
 
@@ -23,7 +25,7 @@ OnEvent = Callable[[str, str], None]
 
 class Relay:
     """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source, `stall`
-    how long a source may be silent (0: as its own rhythm says).
+    how long a source may be silent (0: as its own rhythm says), `span` how long one connection of a sink may last.
 
     `on_event(name, text)` takes what happens, for the task's history. `sample` is to be called a few times a second.
     """
@@ -36,6 +38,7 @@ class Relay:
         pump: Pump,
         hold: float,
         stall: float = 0.0,
+        span: float = SPAN,
         rng: random.Random,
         on_event: OnEvent,
     ) -> None:
@@ -43,6 +46,7 @@ class Relay:
         self._pump = pump
         self._hold = hold
         self._stall = stall
+        self._span = span
         self._cadence = Cadence()
         self._watchdog: asyncio.TimerHandle | None = None
         self._rng = rng
@@ -197,6 +201,9 @@ class Relay:
             self._sample_sink(sink)
             if self._feeding is not None and self._timeline.on_air:
                 sink.want(True)
+        if (self._timeline.end or 0) > self._span * 1000:
+            self._break(f"its clock has run for {self._span / 86400:.3g} days")
+            self._timeline.rewind()
         if self._lost_at is None:
             return
         if now - self._lost_at > self._hold:

@@ -169,6 +169,16 @@ class Timeline:
         if self._audio_end is not None:
             self._fill(until)
 
+    def rewind(self) -> None:
+        """Let the output's clock begin again at 0; what follows is meant for receivers that connect anew."""
+        self._settle()
+        back = min((dts for dts in (self._video_dts, self._audio_dts) if dts is not None), default=0)
+        self._video_dts = None if self._video_dts is None else self._video_dts - back
+        self._video_end = None if self._video_end is None else self._video_end - back
+        self._audio_dts = None if self._audio_dts is None else self._audio_dts - back
+        self._audio_end = None if self._audio_end is None else self._audio_end - back
+        self._offset = None if self._offset is None else self._offset - back
+
     # -- for the shortcut
 
     def steady(self) -> Steady | None:

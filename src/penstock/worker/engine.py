@@ -12,7 +12,7 @@ from penstock.log import mask_text, mask_url
 from penstock.media.packet import AUDIO, VIDEO
 from penstock.media.plan import Plan
 from penstock.media.pump import Pump
-from penstock.media.relay import Relay
+from penstock.media.relay import SPAN, Relay
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.transport import Transports
 from penstock.tasks.model import NodeStatus, Observed, State
@@ -38,6 +38,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     sink_hold: float = 30.0
     #: How long a source may be silent before it has stalled; 0: as its own rhythm says, 0.5 to 3 s.
     source_stall: float = 0.0
+    #: After this much media a sink is connected anew, with a clock that begins at 0.
+    sink_span: float = SPAN
 
 
 class _Run:
@@ -103,6 +105,7 @@ class Engine:
             pump=self._pump,
             hold=self._config.sink_hold,
             stall=self._config.source_stall,
+            span=self._config.sink_span,
             rng=self._rng,
             on_event=lambda name, text: self._on_event(key, name, mask_text(text)),
         )
