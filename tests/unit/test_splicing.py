@@ -1,6 +1,7 @@
 """Real clips relayed by the engine in virtual time, then decoded: what a viewer of the destination gets."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from penstock.media.packet import VIDEO, composition_time
 from tests import media
 from tests.avmeter import measure
-from tests.rtmp_peer import Connection, Origin, Sink
+from tests.rtmp_peer import Connection, Sink
 from tests.rtmp_wire import DATA, Message, flv_file
 from tests.unit.test_engine import KEY, Stage, in_order, plan, staged
 
@@ -31,18 +32,15 @@ def recorded(connection: Connection, path: Path) -> Path:
 
 async def relayed(stage: Stage, sink: Sink, *clips: str, seconds: float = 5) -> None:
     """Relay one clip after the other, each as a source that ends and comes back as the next."""
-    origin: Origin | None = None
-    for name in clips:
-        if origin is None:
-            origin = await stage.origin(media.clip(name))
-            stage.engine.run(KEY, 1, plan(origin, sink))
-        else:
-            origin.end()
-            origin.media = media.clip(name)
-            origin.resume()
-        flowing = stage.names("source").count("source.flowing")
-        await stage.until(lambda: stage.names("source").count("source.flowing") > flowing)
+    origin = await stage.origin(media.clip(clips[0]))
+    stage.engine.run(KEY, 1, plan(origin, sink))
+    for number in range(1, len(clips) + 1):
+        await stage.until(partial(stage.has_flowed, number))
         await asyncio.sleep(seconds)
+        if number < len(clips):
+            origin.end()
+            origin.media = media.clip(clips[number])
+            origin.resume()
     await stage.engine.stop(KEY)
     await sink.until(lambda: sink.last.closed)
 
@@ -62,7 +60,7 @@ async def relayed(stage: Stage, sink: Sink, *clips: str, seconds: float = 5) -> 
 async def test_sources_that_follow_each_other_are_one_stream_to_a_viewer(
     clips: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Size, frame rate and B-frames change, sound comes and goes: no complaint, no step back, sound with its picture."""
+    """Size, frame rate and B-frames change, sound comes and goes: nothing to complain of, sound with its picture."""
     async with staged() as stage:
         sink = await stage.sink()
         await relayed(stage, sink, *clips)
