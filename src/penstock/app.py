@@ -8,21 +8,24 @@ THE lists are here: a new family is a line in `FAMILIES`, a new transport one in
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.config import Address, Config
-from penstock.errors import Unsupported
+from penstock.errors import ConfigError, Unsupported
 from penstock.media.plan import Plan
 from penstock.tasks.families import pull
 from penstock.tasks.model import Task
 from penstock.tasks.ports import Store
 
 if TYPE_CHECKING:
+    from penstock.api.tls import Files
     from penstock.bus.local import RunSockets
     from penstock.media.pump import Pump
     from penstock.media.transport import Transports
@@ -110,13 +113,44 @@ def serve(config: Config, ready_file: Path | None) -> None:
         parent = Parent(
             config,
             ready_file=ready_file.absolute() if ready_file else None,
-            prepare=lambda: open_store(config, migrate=True, inline=True).close(),
+            prepare=partial(_prepare, config),
             bury=lambda: life.bury(config.run),
             hint=lambda: local.hint_all(config.run),
         )
         asyncio.run(parent.run())
     finally:
         right.release()
+
+
+def _prepare(config: Config) -> None:
+    """Bring DATA up to date, and see that the certificate can be used."""
+    from penstock.api import tls
+
+    open_store(config, migrate=True, inline=True).close()
+    if files := certificate(config):
+        tls.context(files)
+
+
+def certificate(config: Config) -> "Files | None":
+    """What the HTTPS port shows: the operator's certificate, else one of our own; None: that port is off.
+
+    Raise `ConfigError` if it cannot be made.
+    """
+    from penstock.api.tls import Files
+
+    where, given, key = config.server.https, config.tls.certificate, config.tls.key
+    if where is None:
+        return None
+    if given and key:
+        return Files(Path(given), Path(key))
+    if given or key:
+        raise ConfigError("tls.certificate and tls.key go together, and one of them is empty")
+    from penstock.api.certificate import own_files
+
+    names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), config.public.host or "localhost"}
+    if isinstance(where, Address) and where.host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        names.add(where.host)
+    return own_files(config.data / "tls", names, now=datetime.now(UTC))
 
 
 # The parts. Each runs as a process of its own, until it is told to stop. `leash` is the descriptor of the line
@@ -147,8 +181,10 @@ def _run(part: "Part", leash: int | None) -> None:
 
 
 async def _api(config: Config, leash: "Leash") -> None:
+    from penstock.api import tls
     from penstock.api.limits import Rates
     from penstock.api.metrics import Metrics
+    from penstock.api.readiness import Readiness
     from penstock.api.server import create_app
     from penstock.api.server import serve as serve_http
     from penstock.api.tencent.live import live
@@ -157,9 +193,11 @@ async def _api(config: Config, leash: "Leash") -> None:
     from penstock.parent.listening import open_socket, reach
     from penstock.tasks.service import PullTasks
 
-    sock = open_socket(config.server.http, "server.http")
+    http = open_socket(config.server.http, "server.http")
+    https = open_socket(config.server.https, "server.https") if config.server.https else None
     await leash.go()
     store = open_store(config, migrate=leash.alone)
+    files = certificate(config)
     sockets = RunSockets(config.run)
     tasks = PullTasks(
         store,
@@ -171,14 +209,26 @@ async def _api(config: Config, leash: "Leash") -> None:
     )
     rates = Rates(config.api.rate_limit, now=time.monotonic)
     tencent = Tencent([live(tasks)], store=store, clock=clock, rates=rates)
-    app = create_app(tencent, ready=sockets.synced.is_set, metrics=Metrics())
+    readiness = Readiness(store, synced=sockets.synced.is_set)
+    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics())
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())
-            group.create_task(_announce(reach(sock), leash))
-            await serve_http(app, sock)
+            group.create_task(_announce(reach(http), leash))
+            group.create_task(serve_http(app, http))
+            if https and files:
+                _tell_certificate(files, config)
+                group.create_task(serve_http(app, https, tls.context(files)))
     finally:
         store.close()
+
+
+def _tell_certificate(files: "Files", config: Config) -> None:
+    """Say what the HTTPS port shows; of a certificate of our own, what a client is to trust."""
+    import structlog
+
+    own = {} if config.tls.certificate else {"ca": str(config.data / "tls" / "ca.pem")}
+    structlog.get_logger().info("HTTPS is served", certificate=str(files.certificate), **own)
 
 
 async def _announce(where: Address, leash: "Leash") -> None:

@@ -59,8 +59,8 @@ def asking_all_the_time(address: str, words: bytes) -> Iterator[list[str]]:
 def test_ready_file_says_where_and_who(penstock_server: ServerFactory) -> None:
     server = penstock_server()
     ready = server.ready
-    assert list(ready) == ["http", "media", "rtmp", "srt", "pids"]
-    assert ready["srt"] is None
+    assert list(ready) == ["http", "https", "media", "rtmp", "srt", "pids"]
+    assert (ready["https"], ready["srt"]) == (None, None)
     assert ready["http"].startswith("http://127.0.0.1:")
     assert ready["media"].startswith("http://127.0.0.1:")
     assert ready["rtmp"].startswith("rtmp://127.0.0.1:")
@@ -243,10 +243,10 @@ def test_setting_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> N
     )
 
 
-def test_https_and_srt_are_accepted_already(penstock_server: ServerFactory) -> None:
-    server = penstock_server(workers=1, arguments=["--https", "127.0.0.1:0", "--srt", "127.0.0.1:0"])
+def test_srt_is_accepted_already(penstock_server: ServerFactory) -> None:
+    server = penstock_server(workers=1, arguments=["--srt", "127.0.0.1:0"])
     assert server.ready["srt"] is None
-    assert "nothing in this version follows server.https, server.srt yet" in server.log
+    assert "nothing in this version follows server.srt yet" in server.log
 
 
 def test_fresh_data_is_made_by_the_server(tmp_path: Path) -> None:

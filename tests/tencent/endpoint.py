@@ -69,10 +69,13 @@ class Endpoint:
         tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
         self.rates = Rates(rate_limit, now=time.monotonic)
         self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now, rates=self.rates)
-        self.app = create_app(self.tencent, ready=lambda: self.ready, metrics=Metrics())
+        self.app = create_app(self.tencent, obstacle=self._obstacle, metrics=Metrics())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+
+    async def _obstacle(self) -> str:
+        return "" if self.ready else "a test says so"
 
     def now(self) -> int:
         return time.time_ns() // 1_000_000 + self.ahead_ms

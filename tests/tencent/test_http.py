@@ -57,10 +57,11 @@ def error_of(response: httpx.Response) -> str:
 
 def test_health_is_told_apart_from_readiness(http: httpx.Client, endpoint: Endpoint) -> None:
     endpoint.ready = False
-    not_ready = http.get("/readyz").status_code
+    not_ready, alive = http.get("/readyz"), http.get("/healthz")
     endpoint.ready = True
 
-    assert (not_ready, http.get("/readyz").status_code, http.get("/healthz").status_code) == (503, 200, 200)
+    assert (not_ready.status_code, not_ready.text) == (503, "not ready: a test says so\n")
+    assert (alive.status_code, http.get("/readyz").status_code) == (200, 200)
 
 
 @pytest.mark.parametrize("path", ["/", "/?page=1", "/nowhere", "/healthz/x"])

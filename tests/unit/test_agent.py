@@ -76,6 +76,9 @@ class FrailStore:
         answer: T = await call(work)
         return answer
 
+    async def probe(self) -> None:
+        await self._store.probe()
+
     def close(self) -> None:
         self._store.close()
 

@@ -114,8 +114,8 @@ def test_unknown_key_in_the_file_is_doubted(tmp_path: Path) -> None:
 
 
 def test_setting_that_nothing_follows_yet_is_accepted_and_said_in_one_line(tmp_path: Path) -> None:
-    found = load(tmp_path, environ={"PENSTOCK_NATS_URL": "nats://n"}, flags={"server.https": "127.0.0.1:0"})
-    assert found.warnings == ("nothing in this version follows server.https, nats.url yet",)
+    found = load(tmp_path, environ={"PENSTOCK_NATS_URL": "nats://n"}, flags={"server.srt": "127.0.0.1:0"})
+    assert found.warnings == ("nothing in this version follows server.srt, nats.url yet",)
 
 
 @pytest.mark.parametrize(

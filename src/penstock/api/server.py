@@ -6,8 +6,9 @@ An ASGI application that gets all it needs handed in, and the server that carrie
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 import uvicorn
@@ -80,8 +81,8 @@ class Api:
         await respond(send, 200, reply.body, b"application/json")
 
 
-def create_app(tencent: Tencent, *, ready: Callable[[], bool], metrics: Metrics) -> ASGIApp:
-    """The application; `ready` tells whether answers are truthful already."""
+def create_app(tencent: Tencent, *, obstacle: Callable[[], Awaitable[str]], metrics: Metrics) -> ASGIApp:
+    """The application; `obstacle` tells why answers are not truthful now; empty: they are."""
 
     async def root(_: Request) -> Response:
         return PlainTextResponse("Penstock: POST API calls here.\n", 404)
@@ -90,7 +91,9 @@ def create_app(tencent: Tencent, *, ready: Callable[[], bool], metrics: Metrics)
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
+        if reason := await obstacle():
+            return PlainTextResponse(f"not ready: {reason}\n", 503)
+        return PlainTextResponse("ready\n")
 
     async def counted(_: Request) -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
@@ -217,10 +220,14 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, sock: socket.socket) -> None:
-    """Serve on a bound socket until cancelled; then let calls under way end. Closes the socket."""
+async def serve(app: ASGIApp, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+    """Serve on a bound socket until cancelled; then let calls under way end. Closes the socket.
+
+    `tls`: how to serve HTTPS; None: HTTP.
+    """
     config = uvicorn.Config(
         app,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
         http=BoundedHttp,
         ws="none",
         lifespan="off",

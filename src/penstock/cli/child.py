@@ -10,6 +10,8 @@ from pathlib import Path
 
 from penstock import app, config, log
 
+_LISTENERS = ("http", "https", "media", "rtmp")
+
 
 def run(argv: Sequence[str]) -> None:
     """Run ``api``, ``hub`` or ``worker``. The parent has said the settings' warnings already."""
@@ -17,12 +19,12 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("part", choices=["api", "hub", "worker"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--config", type=Path)
-    for listener in ("http", "media", "rtmp"):
+    for listener in _LISTENERS:
         parser.add_argument(f"--{listener}")
     parser.add_argument("--leash", required=True, type=lambda text: int(text.removeprefix("fd:")))
     asked = parser.parse_args(argv)
 
-    flags = {f"server.{listener}": getattr(asked, listener) for listener in ("http", "media", "rtmp")}
+    flags = {f"server.{listener}": getattr(asked, listener) for listener in _LISTENERS}
     found = config.load(asked.data, asked.config, flags=flags)
     log.setup(level=found.log.level, style=found.log.format, process=asked.part)
     {"api": app.run_api, "hub": app.run_hub, "worker": app.run_worker}[asked.part](found, asked.leash)

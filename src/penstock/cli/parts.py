@@ -41,9 +41,9 @@ def serve(
     app.serve(found, ready_file)
 
 
-def api(data: Data = DATA, config: File = None, http: Http = None, rtmp: Rtmp = None) -> None:
+def api(data: Data = DATA, config: File = None, http: Http = None, https: Https = None, rtmp: Rtmp = None) -> None:
     """Run the APIs alone. --rtmp says where the hub is."""
-    found = _settings("api", data, config, {"server.http": http, "server.rtmp": rtmp})
+    found = _settings("api", data, config, {"server.http": http, "server.https": https, "server.rtmp": rtmp})
     from penstock import app
 
     app.run_api(found)

@@ -39,9 +39,7 @@ def _workers() -> str:
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     http: Listen = setting(listen, "127.0.0.1:8080", "Where the APIs are served over HTTP")
-    https: Listen | None = setting(
-        listen_or_off, "", "Where the APIs are served over HTTPS; empty: nowhere", served=False
-    )
+    https: Listen | None = setting(listen_or_off, "", "Where the APIs are served over HTTPS; empty: nowhere")
     media: Listen = setting(listen, "127.0.0.1:8081", "Where the hub plays streams over HTTP")
     rtmp: Listen = setting(listen, "127.0.0.1:1935", "Where the hub takes and plays streams over RTMP")
     srt: Listen | None = setting(
@@ -104,8 +102,10 @@ class SecuritySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TlsSettings:
-    certificate: str | None = setting(optional, "", "File of the certificate chain for HTTPS, in PEM", served=False)
-    key: str | None = setting(optional, "", "File of the certificate's private key, in PEM", served=False)
+    certificate: str | None = setting(
+        optional, "", "File of the certificate chain for HTTPS, in PEM; empty: one is made in DATA/tls"
+    )
+    key: str | None = setting(optional, "", "File of the certificate's private key, in PEM, without a passphrase")
     insecure_hosts: tuple[str, ...] = setting(
         names, "", "Hosts whose certificates are not verified, separated by commas", served=False
     )

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from penstock.config import Config
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError
 from penstock.parent import listening
 from penstock.parent.keeper import Keeper
 
@@ -58,7 +58,8 @@ class Parent:
     Args:
         config: all settings.
         ready_file: where to say that requests are answered; None: only the log says so.
-        prepare: brings DATA up to date, while the children load; called in a thread of its own.
+        prepare: brings DATA up to date, while the children load and before the API is restarted; called in a
+            thread of its own. Raises a `PenstockError` if nobody could serve.
         bury: removes what dead processes left in ``DATA/run``.
         hint: tells the living processes that tasks may be claimed.
     """
@@ -76,11 +77,14 @@ class Parent:
         self._prepare, self._bury, self._hint = prepare, bury, hint
         server = config.server
         self._http = listening.open_socket(server.http, "server.http")
+        self._https = listening.open_socket(server.https, "server.https") if server.https else None
         self._media = listening.open_socket(server.media, "server.media")
         self._rtmp = listening.open_socket(server.rtmp, "server.rtmp")
         rtmp = str(listening.reach(self._rtmp))
         http_fd, media_fd, rtmp_fd = self._http.fileno(), self._media.fileno(), self._rtmp.fileno()
-        self._api = self._keeper("api", ["--http", f"fd:{http_fd}", "--rtmp", rtmp], [http_fd])
+        https_fds = [self._https.fileno()] if self._https else []
+        https = [word for fd in https_fds for word in ("--https", f"fd:{fd}")]
+        self._api = self._keeper("api", ["--http", f"fd:{http_fd}", *https, "--rtmp", rtmp], [http_fd, *https_fds])
         self._hub = self._keeper("hub", ["--media", f"fd:{media_fd}", "--rtmp", f"fd:{rtmp_fd}"], [media_fd, rtmp_fd])
         self._workers = [
             self._keeper(f"worker-{number}", ["--rtmp", rtmp], []) for number in range(1, server.workers + 1)
@@ -148,8 +152,18 @@ class Parent:
         await asyncio.gather(self._hub.end(left), self._api.end(left))
 
     def _restart_api(self) -> None:
+        self._run_errand(self._replace_api())
+
+    async def _replace_api(self) -> None:
+        try:
+            await asyncio.to_thread(self._prepare)
+        except PenstockError as error:
+            log.error("the API is not restarted, since it could not serve", reason=error.message)
+            return
+        if self._stopping.is_set():
+            return
         log.info("restarting the API")
-        self._run_errand(self._api.replace(DRAIN))
+        await self._api.replace(DRAIN)
 
     def _child_died(self) -> None:
         self._bury()
@@ -176,6 +190,7 @@ class Parent:
         name = self._config.public.host
         ready = {
             "http": f"http://{listening.reach(self._http, host=name)}",
+            "https": f"https://{listening.reach(self._https, host=name)}" if self._https else None,
             "media": f"http://{listening.reach(self._media, host=name)}",
             "rtmp": f"rtmp://{listening.reach(self._rtmp, host=name)}",
             "srt": None,
@@ -188,7 +203,7 @@ class Parent:
                 log.error("the ready file cannot be written", error=str(error))
         if not self._served:
             self._served = True
-            log.info("ready", http=ready["http"], media=ready["media"], rtmp=ready["rtmp"])
+            log.info("ready", **{name: where for name, where in ready.items() if isinstance(where, str)})
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -56,6 +56,9 @@ class SqlStore:
         #: The connection that each thread reads by: it keeps it, since to take one costs more than most reads.
         self._reading = threading.local()
         self._open: list[Connection] = []
+        self._file = Path(engine.url.database or "")
+        #: Which file was opened; None: `check` has not succeeded yet.
+        self._opened: tuple[int, int] | None = None
         self._closed = False
 
     async def read(self, work: Callable[[SqlTx], T]) -> T:
@@ -75,12 +78,25 @@ class SqlStore:
                     return work(SqlTx(connection, self._sealer))
             except _ERRORS:
                 self._reading.connection = None  # it may be broken; the next read takes another one
+                self._open.remove(connection)
+                connection.invalidate()
+                connection.close()
                 raise
 
     def write_now(self, work: Callable[[SqlTx], T]) -> T:
         """`write` in this thread."""
         with _translated(), self._writing.begin() as connection:
             return work(SqlTx(connection, self._sealer))
+
+    async def probe(self) -> None:
+        """As `penstock.tasks.ports.Store.probe`."""
+        await self._in(self._writer, self._probe_now)
+
+    def _probe_now(self) -> None:
+        if _identity(self._file) != self._opened:
+            raise StoreError(f"The database {self._file} is gone, or another one is in its place.")
+        with _translated(), self._writing.begin() as connection:
+            migrations.check(connection)
 
     def close(self) -> None:
         """Wait for what runs, and let go of the database. More than once is fine."""
@@ -113,6 +129,7 @@ class SqlStore:
         with _translated(), self._engine.begin() as connection:
             migrations.check(connection)
             self._check_key(connection)
+        self._opened = _identity(self._file)
 
     def _check_key(self, connection: Connection) -> None:
         sealed = connection.execute(select(schema.key_check.c.sealed)).scalar_one()
@@ -177,6 +194,15 @@ def _database_path(database_url: str, data: Path) -> Path:
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         raise ConfigError("database.url: only sqlite:///PATH is served yet.")
     return Path(url.database)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is; None: there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -214,6 +214,10 @@ class Store(Protocol):
         """Run `work` in one transaction: durable when this returns."""
         ...
 
+    async def probe(self) -> None:
+        """Raise `StoreError` unless it can be read and written now, and has the tables of this version."""
+        ...
+
     def close(self) -> None: ...
 
 
