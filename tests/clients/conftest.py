@@ -1,5 +1,21 @@
 """The endpoint and the account are those of the tests of the API."""
 
+import msgspec
+import pytest
+
+from penstock.tasks.accounts import NewAccount
 from tests.tencent.conftest import account, endpoint
+from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.test_live import created
 
 __all__ = ["account", "endpoint"]
+
+
+@pytest.fixture
+def running(endpoint: Endpoint, account: NewAccount) -> str:
+    """The id of a task that runs: its worker's report stays fresh, however long a client takes to start."""
+    task_id = created(Client(endpoint, account))
+    key = endpoint.run(task_id).key
+    report = endpoint.reports.by_key[key]
+    endpoint.reports.by_key[key] = msgspec.structs.replace(report, at=report.at + 600_000)
+    return task_id

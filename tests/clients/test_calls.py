@@ -9,7 +9,7 @@ import pytest
 from penstock.tasks.accounts import NewAccount
 from tests.clients.programs import Form, calls
 from tests.tencent.endpoint import Client, Endpoint
-from tests.tencent.test_live import created, described
+from tests.tencent.test_live import described
 
 SIGNING: dict[str, dict[str, Any]] = {
     "TC3 POST": {},
@@ -30,6 +30,7 @@ FORMS = {
 }
 #: What only some of them have.
 FORMS |= {
+    "Node TC3 multipart": Form(language="node", extra={"EDITION": "mainland", "MULTIPART": "yes"}),
     "Go TC3 unsigned payload": Form(language="go", extra={"UNSIGNED_PAYLOAD": "yes"}),
     "Java TC3 unsigned payload": Form(language="java", extra={"UNSIGNED_PAYLOAD": "yes"}),
 }
@@ -41,10 +42,8 @@ CALLS = [DESCRIBE, STATUS, CREATE, MODIFY, DESCRIBE, DELETE, DELETE]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_call_of_the_client_works(endpoint: Endpoint, account: NewAccount, form: Form) -> None:
+def test_every_call_of_the_client_works(endpoint: Endpoint, account: NewAccount, running: str, form: Form) -> None:
     python = Client(endpoint, account)
-    running = created(python)
-    endpoint.run(running)
     lines = calls(form, endpoint, account, running)
 
     assert [line["action"] for line in lines if line["action"] != STATUS] == [name for name in CALLS if name != STATUS]
@@ -87,15 +86,12 @@ def test_the_client_tells_that_its_secret_is_wrong(endpoint: Endpoint, account: 
 
 
 @pytest.mark.parametrize("client", [name for name in CLIENTS if name != "Node international"])
-def test_the_client_reads_how_a_task_runs(endpoint: Endpoint, account: NewAccount, client: str) -> None:
-    python = Client(endpoint, account)
-    running = created(python)
-    endpoint.run(running)
+def test_the_client_reads_how_a_task_runs(endpoint: Endpoint, account: NewAccount, running: str, client: str) -> None:
     [status] = [
         line["answer"]["TaskStatusInfo"]
         for line in calls(CLIENTS[client], endpoint, account, running)
         if line["action"] == STATUS
     ]
 
-    assert status == python.call(STATUS, TaskId=running)["TaskStatusInfo"]
+    assert status == Client(endpoint, account).call(STATUS, TaskId=running)["TaskStatusInfo"]
     assert (status["RunStatus"], status["OffsetTime"], status["FileDuration"]) == ("active", 95, 0)

@@ -18,7 +18,7 @@ from penstock.tasks.accounts import NewAccount
 from tests.clients.test_calls import same_task
 from tests.clients.tls import self_signed, trusting
 from tests.tencent.endpoint import Client, Endpoint
-from tests.tencent.test_live import SOURCE, created, described, wish
+from tests.tencent.test_live import SOURCE, described, wish
 
 ROOT = Path(__file__).parents[2]
 #: Both say that something is wrong in these words.
@@ -115,22 +115,17 @@ def test_a_task_is_created_changed_described_and_deleted(tccli: Tccli, account: 
     )
 
 
-def test_a_running_task_is_read(tccli: Tccli, endpoint: Endpoint, account: NewAccount) -> None:
-    python = Client(endpoint, account)
-    task_id = created(python)
-    endpoint.run(task_id)
-    page = tccli.call(account, "DescribeLivePullStreamTasks", TaskId=task_id)
+def test_a_running_task_is_read(tccli: Tccli, endpoint: Endpoint, account: NewAccount, running: str) -> None:
+    page = tccli.call(account, "DescribeLivePullStreamTasks", TaskId=running)
 
-    same_task(page["TaskInfos"], described(python, task_id))
+    same_task(page["TaskInfos"], described(Client(endpoint, account), running))
 
 
 def test_the_mainlands_reads_how_a_task_runs(
-    https: str, certificate: tuple[Path, Path], tmp_path: Path, endpoint: Endpoint, account: NewAccount
+    https: str, certificate: tuple[Path, Path], tmp_path: Path, account: NewAccount, running: str
 ) -> None:
-    task_id = created(Client(endpoint, account))
-    endpoint.run(task_id)
     mainland = Tccli(".venv-tccli", https, certificate[0], tmp_path)
-    status = mainland.call(account, "DescribeLivePullStreamTaskStatus", TaskId=task_id)["TaskStatusInfo"]
+    status = mainland.call(account, "DescribeLivePullStreamTaskStatus", TaskId=running)["TaskStatusInfo"]
 
     assert (status["RunStatus"], status["FileUrl"], status["OffsetTime"]) == ("active", SOURCE, 95)
 

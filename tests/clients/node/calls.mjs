@@ -4,6 +4,7 @@
 import { createRequire } from "node:module";
 
 const env = process.env;
+const protocol = env.PROTOCOL ?? "http://";
 const require = createRequire(`${process.cwd()}/`);
 
 // The mainland's client: promises and plain objects.
@@ -15,10 +16,10 @@ function mainland() {
     profile: {
       signMethod: env.SIGN_METHOD,
       language: "en-US",
-      httpProfile: { endpoint: env.ENDPOINT, protocol: "http://", reqMethod: env.HTTP_METHOD },
+      httpProfile: { endpoint: env.ENDPOINT, protocol, reqMethod: env.HTTP_METHOD },
     },
   });
-  return (action, parameters) => client[action](parameters);
+  return (action, parameters, options) => client[action](parameters, options);
 }
 
 // The international client: callbacks and models.
@@ -26,7 +27,7 @@ function international() {
   const root = "tencentcloud-sdk-nodejs-intl-en/tencentcloud";
   const common = require(`${root}/common`);
   const { Client, Models } = require(`${root}/live/v20180801`);
-  const http = new common.HttpProfile("http://", env.ENDPOINT, env.HTTP_METHOD);
+  const http = new common.HttpProfile(protocol, env.ENDPOINT, env.HTTP_METHOD);
   const client = new Client(
     new common.Credential(env.SECRET_ID, env.SECRET_KEY),
     "ap-singapore",
@@ -43,10 +44,10 @@ function international() {
 
 const send = { mainland, international }[env.EDITION]();
 
-async function call(action, parameters) {
+async function call(action, parameters, options) {
   let outcome;
   try {
-    outcome = { answer: await send(action, parameters) };
+    outcome = { answer: await send(action, parameters, options) };
   } catch (error) {
     outcome = { code: error.code, message: error.message, request_id: error.requestId };
   }
@@ -76,5 +77,7 @@ const created = await call("CreateLivePullStreamTask", {
 const TaskId = created?.TaskId ?? "1";
 await call("ModifyLivePullStreamTask", { TaskId, Operator: "night", Status: "pause", VodLoopTimes: 5 });
 await call("DescribeLivePullStreamTasks", { TaskId, PageNum: 1, PageSize: 20 });
-await call("DeleteLivePullStreamTask", { TaskId, Operator: "night" });
+// Alone among the clients this one can send a body of several parts; its values must be texts.
+const multipart = env.MULTIPART === "yes";
+await call("DeleteLivePullStreamTask", { TaskId, Operator: "night" }, { multipart });
 await call("DeleteLivePullStreamTask", { TaskId, Operator: "night" });
