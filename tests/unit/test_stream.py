@@ -281,7 +281,7 @@ async def test_a_publisher_puts_metadata_into_set_data_frame(wires: Wires) -> No
 async def test_flv_is_a_file_that_begins_at_the_keyframe(wires: Wires) -> None:
     """Valid tags with times of 32 bits."""
     stream, peer = Stream(wires.pump), wires.peer(reading=False)
-    peer.connection.send(framing.FLV_HEADER)
+    peer.connection.send(framing.flv_header(audio=True, video=True))
     join(stream, peer, framing.flv)
     messages = Clip(start=2**32 - 1000).messages()
     push(stream, messages)
@@ -298,7 +298,7 @@ async def test_http_chunks_are_whole_tags(wires: Wires) -> None:
     stream.flush()
     peer.connection.send(framing.http_chunk(b""))
     data = peer.received()
-    body = framing.FLV_HEADER
+    body = framing.flv_header(audio=True, video=True)
     while True:
         size, _, data = data.partition(b"\r\n")
         piece, data = data[: int(size, 16)], data[int(size, 16) :]

@@ -158,7 +158,8 @@ class Hub:
         if request.method == "HEAD":
             return None
         connection = self._pump.add(sock)
-        connection.send(framing.http_chunk(framing.FLV_HEADER) if chunked else framing.FLV_HEADER)
+        header = publication.stream.flv_header()
+        connection.send(framing.http_chunk(header) if chunked else header)
         await publication.play(connection, framing.flv_chunked if chunked else framing.flv)
         return None
 

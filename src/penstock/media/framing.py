@@ -52,8 +52,9 @@ def flv(type_: int, timestamp: int, payload: bytes) -> bytes:
     )
 
 
-#: What an FLV stream begins with: version 1, audio and video announced, no previous tag.
-FLV_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
+def flv_header(*, audio: bool, video: bool) -> bytes:
+    """Return what an FLV stream begins with: version 1, the kinds to be expected, no previous tag."""
+    return b"FLV\x01%c\x00\x00\x00\x09\x00\x00\x00\x00" % (audio << 2 | video)
 
 
 def flv_chunked(type_: int, timestamp: int, payload: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from penstock.media.framing import Framing
+from penstock.media.framing import Framing, flv_header
 from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, DATA, VIDEO, Kind
 from penstock.media.pump import QUEUE_LIMIT, Connection, Pump
@@ -114,6 +114,11 @@ class Stream:
             meter.video += video
             meter.audio += audio
             meter.keyframes += keyframes
+
+    def flv_header(self) -> bytes:
+        """Return how an FLV of this stream begins. A kind that is announced and never comes makes players wait."""
+        audio, video = AUDIO in self.headers, self._has_pictures or VIDEO in self.headers
+        return flv_header(audio=audio or not video, video=video or not audio)
 
     def remove(self, receiver: Receiver) -> None:
         """Let it take no more; its connection stays as it is."""
