@@ -61,7 +61,7 @@ class Relay:
         self._feeding: Supervisor | None = None
         self.source = self._source(plan.sources[0])
         self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
-        self._receivers: dict[str, Receiver] = {}
+        self._receivers: dict[Supervisor, Receiver] = {}
 
     def apply(self, plan: Plan) -> list[Supervisor]:
         """Make the running graph equal `plan`. Nodes that are equal are not touched. Returns those to be closed."""
@@ -112,7 +112,7 @@ class Relay:
             try:
                 await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
             finally:
-                self._receivers.pop(supervisor.id, None)
+                self._receivers.pop(supervisor, None)
 
         return Supervisor(node.id, "sink", node.url, run, rng=self._rng, on_event=self._on_event)
 
@@ -180,7 +180,7 @@ class Relay:
 
     def _sink_connected(self, sink: Supervisor, connection: Connection, receiver: Receiver) -> None:
         sink.connected(connection)
-        self._receivers[sink.id] = receiver
+        self._receivers[sink] = receiver
 
     def _break(self, reason: str) -> None:
         """The next header cannot follow on the same connection: have every sink connect anew."""
@@ -216,6 +216,6 @@ class Relay:
     def _sample_sink(self, sink: Supervisor) -> None:
         moved = sink.measure()
         sink.meter.codecs = self.source.meter.codecs
-        receiver = self._receivers.get(sink.id)
+        receiver = self._receivers.get(sink)
         if receiver is not None and receiver.joined and moved and sink.meter.advance(receiver.timestamp):
             sink.progressed()
