@@ -1,6 +1,7 @@
 """The official international SDK, as a user's own code drives it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from tencentcloud.common import credential
@@ -10,10 +11,12 @@ from tencentcloud.live.v20180801 import live_client, models
 
 
 class Cloud:
-    """An account's view of the live API; every call goes through the SDK, signed and over HTTP."""
+    """An account's view of the live API; every call goes through the SDK, signed, over HTTP or HTTPS."""
 
-    def __init__(self, http: str, secret_id: str, secret_key: str) -> None:
-        where = HttpProfile(endpoint=http.removeprefix("http://"), protocol="http", reqTimeout=10)
+    def __init__(self, url: str, secret_id: str, secret_key: str, *, ca: Path | None = None) -> None:
+        """`ca`: whom to trust over HTTPS; None: the authorities that the SDK brings."""
+        protocol, _, endpoint = url.partition("://")
+        where = HttpProfile(endpoint=endpoint, protocol=protocol, reqTimeout=10, certification=str(ca) if ca else None)
         keys = credential.Credential(secret_id, secret_key)
         self._client = live_client.LiveClient(keys, "ap-singapore", ClientProfile(httpProfile=where))
 
