@@ -1,22 +1,26 @@
-"""Tencent's command lines, which speak HTTPS only, work against an endpoint whose certificate they trust."""
+"""Tencent's command lines, which speak HTTPS only and trust only their own certifi, work once it has our authority."""
 
 import asyncio
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import uvicorn
 
+from penstock.api import tls
+from penstock.api.certificate import CA_FILE, own_files
+from penstock.api.server import serve
 from penstock.tasks.accounts import NewAccount
 from tests.clients.test_calls import same_task
-from tests.clients.tls import self_signed, trusting
 from tests.tencent.endpoint import Client, Endpoint
 from tests.tencent.test_live import SOURCE, described, wish
 
@@ -25,17 +29,26 @@ ROOT = Path(__file__).parents[2]
 REFUSAL = re.compile(r"\[TencentCloudSDKException\] code:(\S+) message:(.*) requestId:(\S+)")
 
 
+def trusting(python: Path, authority: Path, folder: Path) -> Path:
+    """A folder for PYTHONPATH: the certifi of that Python's environment, which also trusts the authority."""
+    where = subprocess.run([python, "-m", "certifi"], capture_output=True, text=True, check=True).stdout.strip()
+    shutil.copytree(Path(where).parent, folder / "certifi")
+    with (folder / "certifi" / "cacert.pem").open("ab") as trusted:
+        trusted.write(authority.read_bytes())
+    return folder
+
+
 class Tccli:
     """A command line as a user has it, with keys in its environment and a home of its own."""
 
-    def __init__(self, environment: str, host: str, certificate: Path, folder: Path) -> None:
+    def __init__(self, environment: str, host: str, authority: Path, folder: Path) -> None:
         self._host = host
         self._bin = ROOT / environment / "bin"
         (folder / "home").mkdir()
         self.env = {
             "HOME": str(folder / "home"),
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(trusting(self._bin / "python", certificate, folder / "trust")),
+            "PYTHONPATH": str(trusting(self._bin / "python", authority, folder / "trust")),
         }
 
     def run(self, account: NewAccount, action: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
@@ -73,28 +86,29 @@ class Tccli:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return self_signed(tmp_path_factory.mktemp("tls"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the authority that signed the endpoint's certificate, which lies beside it."""
+    folder = tmp_path_factory.mktemp("tls")
+    own_files(folder, {"127.0.0.1"}, now=datetime.now(UTC))
+    return folder / CA_FILE
 
 
 @pytest.fixture(scope="module")
-def https(endpoint: Endpoint, certificate: tuple[Path, Path]) -> Iterator[str]:
-    """Where the endpoint is served over HTTPS."""
-    certificate_file, key_file = certificate
-    config = uvicorn.Config(
-        endpoint.app, ssl_certfile=certificate_file, ssl_keyfile=key_file, log_config=None, lifespan="off"
-    )
-    server = uvicorn.Server(config)
+def https(endpoint: Endpoint, authority: Path) -> Iterator[str]:
+    """Where the endpoint is served over HTTPS, too."""
+    files = own_files(authority.parent, {"127.0.0.1"}, now=datetime.now(UTC))
     sock = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.run_coroutine_threadsafe(server.serve([sock]), endpoint._loop)
-    yield "{}:{}".format(*sock.getsockname())
-    server.should_exit = True
-    serving.result(10)
+    host = "{}:{}".format(*sock.getsockname())
+    serving = asyncio.run_coroutine_threadsafe(serve(endpoint.app, sock, tls.context(files)), endpoint._loop)
+    yield host
+    serving.cancel()
+    with pytest.raises(CancelledError):
+        serving.result(10)
 
 
 @pytest.fixture(params=[".venv-tccli", ".venv-tccli-intl"])
-def tccli(request: pytest.FixtureRequest, https: str, certificate: tuple[Path, Path], tmp_path: Path) -> Tccli:
-    return Tccli(request.param, https, certificate[0], tmp_path)
+def tccli(request: pytest.FixtureRequest, https: str, authority: Path, tmp_path: Path) -> Tccli:
+    return Tccli(request.param, https, authority, tmp_path)
 
 
 def test_a_task_is_created_changed_described_and_deleted(tccli: Tccli, account: NewAccount) -> None:
@@ -122,9 +136,9 @@ def test_a_running_task_is_read(tccli: Tccli, endpoint: Endpoint, account: NewAc
 
 
 def test_the_mainlands_reads_how_a_task_runs(
-    https: str, certificate: tuple[Path, Path], tmp_path: Path, account: NewAccount, running: str
+    https: str, authority: Path, tmp_path: Path, account: NewAccount, running: str
 ) -> None:
-    mainland = Tccli(".venv-tccli", https, certificate[0], tmp_path)
+    mainland = Tccli(".venv-tccli", https, authority, tmp_path)
     status = mainland.call(account, "DescribeLivePullStreamTaskStatus", TaskId=running)["TaskStatusInfo"]
 
     assert (status["RunStatus"], status["FileUrl"], status["OffsetTime"]) == ("active", SOURCE, 95)
