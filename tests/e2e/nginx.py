@@ -16,18 +16,24 @@ worker_processes 1;
 pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
-rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}
+rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; {more} }} }} }}
 """
 
 
 class Nginx:
-    """Runs while the block lasts; its application is ``live``."""
+    """Runs while the block lasts; its application is ``live``, with `more` in its configuration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self._program, self._module = nginx_rtmp()
-        self._folder = folder
+        self._folder, self._more = folder, more
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """Its one process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -46,9 +52,8 @@ class Nginx:
 
     def _start(self) -> bool:
         configuration = self._folder / "nginx.conf"
-        configuration.write_text(
-            _CONFIGURATION.format(module=self._module, folder=self._folder, port=self.port), encoding="utf-8"
-        )
+        values = {"module": self._module, "folder": self._folder, "port": self.port, "more": self._more}
+        configuration.write_text(_CONFIGURATION.format(**values), encoding="utf-8")
         process = self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", self._program, "-p", self._folder, "-c", configuration],
             stderr=subprocess.DEVNULL,
