@@ -70,6 +70,17 @@ class TestTransactions:
         other.close()
         await store.write(lambda tx: tx.add_account("a", task_limit=1))
 
+    async def test_reads_that_fail_again_and_again_leave_the_next_one_well(self, store: SqlStore) -> None:
+        """More often than there are connections in the pool."""
+
+        def work(tx: SqlTx) -> None:
+            tx._db.exec_driver_sql("SELECT * FROM nowhere")
+
+        for _ in range(30):
+            with pytest.raises(StoreError, match="no such table"):
+                await store.read(work)
+        assert await store.read(lambda tx: tx.accounts()) == []
+
     async def test_error_of_the_database_tells_no_value(self, store: SqlStore) -> None:
         with pytest.raises(StoreError) as refused:
             add_task(store, 999, "secret-id")
