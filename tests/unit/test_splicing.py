@@ -12,7 +12,7 @@ from tests import media
 from tests.avmeter import measure
 from tests.rtmp_peer import Connection, Sink
 from tests.rtmp_wire import DATA, Message, flv_file
-from tests.unit.test_engine import KEY, Stage, in_order, plan, staged
+from tests.unit.stage import KEY, Stage, in_order, plan, staged
 
 pytestmark = pytest.mark.looptime(noop_cycles=12)
 

@@ -1,0 +1,121 @@
+"""Relays under the engine: real sockets on loopback to peers with a codec of their own, in virtual time.
+
+Tests that use it are marked with `looptime`.
+"""
+
+import asyncio
+import ipaddress
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from penstock.app import transports
+from penstock.media.packet import SILENT_AAC
+from penstock.media.plan import Plan, Sink, Source
+from penstock.media.pump import Pump
+from penstock.net import Policy
+from penstock.tasks.model import Observed, State
+from penstock.worker.engine import Engine, EngineConfig
+from tests import rtmp_peer
+from tests.packets import Clip
+from tests.rtmp_peer import Arrival, Connection, Origin
+from tests.rtmp_wire import Message
+
+KEY = 7
+HOLD = 30.0
+NOW = 1_790_000_000_000
+MEDIA = Clip(seconds=120).messages()
+
+
+class Stage:
+    """An engine that may reach loopback, and peers for it."""
+
+    def __init__(self, resources: AsyncExitStack, **config: float) -> None:
+        self._resources = resources
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self.events: list[tuple[int, str, str]] = []
+        pump = Pump(tick=0.04)
+        self.engine = Engine(
+            EngineConfig(sink_hold=HOLD, **config),
+            pump,
+            transports(Policy([ipaddress.ip_network("127.0.0.0/8")]), pump),
+            clock=lambda: NOW + round((self._loop.time() - self._begun) * 1000),
+            rng=random.Random(1),
+            on_event=lambda *event: self.events.append(event),
+        )
+
+    async def origin(self, media: Path | Sequence[Message] = MEDIA, start: int = 0) -> Origin:
+        """A source."""
+        return await self._resources.enter_async_context(Origin(media, start=start))
+
+    async def sink(self) -> rtmp_peer.Sink:
+        """A destination."""
+        return await self._resources.enter_async_context(rtmp_peer.Sink())
+
+    @property
+    def seen(self) -> Observed:
+        """What the engine says of the task."""
+        observed = self.engine.observed(KEY)
+        assert observed is not None
+        return observed
+
+    async def until(self, condition: Callable[[], object], timeout: float = 60) -> None:
+        """Wait until something is true."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                await asyncio.sleep(0.05)
+
+    async def until_active(self) -> None:
+        """Wait until the task delivers."""
+        await self.until(lambda: self.seen.state is State.ACTIVE)
+
+    def has_flowed(self, times: int) -> bool:
+        """Whether the source's media has begun so many times."""
+        return self.names().count("source.flowing") == times
+
+    def names(self, side: str = "") -> list[str]:
+        """The names of the events."""
+        return [name for _, name, _ in self.events if name.startswith(side)]
+
+
+@asynccontextmanager
+async def staged(**config: float) -> AsyncIterator[Stage]:
+    """An engine that runs. No fixture: those run outside the virtual time."""
+    async with AsyncExitStack() as resources:
+        stage = Stage(resources, **config)
+        await stage.engine.start()
+        yield stage
+        await stage.engine.close()
+
+
+def plan(source: Origin | str, *sinks: rtmp_peer.Sink | str, generation: int = 0) -> Plan:
+    """From a source to sinks."""
+    urls = [sink if isinstance(sink, str) else sink.url for sink in sinks]
+    return Plan(
+        sources=(Source(id="source", url=source if isinstance(source, str) else source.url),),
+        sinks=tuple(Sink(id=f"sink{at}", url=url) for at, url in enumerate(urls)),
+        generation=generation,
+    )
+
+
+def rises(messages: Iterable[Arrival]) -> bool:
+    """Whether each time is greater than the one before."""
+    return all(sooner.timestamp < later.timestamp for sooner, later in pairwise(messages))
+
+
+def in_order(connection: Connection) -> bool:
+    """Whether DTS rises strictly per kind."""
+    return rises(connection.frames) and rises(connection.sounds)
+
+
+def largest_sound_step(connection: Connection) -> int:
+    """In ms."""
+    return max(later.timestamp - sooner.timestamp for sooner, later in pairwise(connection.sounds))
+
+
+def is_silence(message: Arrival) -> bool:
+    """Whether a sound is a silent frame."""
+    return message.payload[2:] in SILENT_AAC.values()
