@@ -4,6 +4,7 @@ Secrets are masked where lines are written, so that no caller can forget it; `ma
 for texts that go elsewhere (a task's history, ErrorInfo).
 """
 
+import json
 import logging
 import re
 import sys
@@ -133,7 +134,6 @@ def setup(*, level: str = "info", style: str = "text", process: str = "") -> Non
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             *_renderers(style),
         ],
@@ -150,13 +150,33 @@ def setup(*, level: str = "info", style: str = "text", process: str = "") -> Non
 
 def _renderers(style: str) -> list[Processor]:
     exceptions = structlog.processors.format_exc_info
+    time = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if style == "json":
-        return [exceptions, mask_secrets, structlog.processors.JSONRenderer()]
+        return [exceptions, mask_secrets, time, structlog.processors.JSONRenderer()]
     if sys.stderr.isatty():
         return [
             exceptions,
             mask_secrets,
+            time,
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
         ]
-    order = ["timestamp", "level", "process", "event"]
-    return [exceptions, mask_secrets, structlog.processors.LogfmtRenderer(key_order=order, drop_missing=True)]
+    return [exceptions, mask_secrets, time, logfmt]
+
+
+#: Names that stand first in a line, in this order.
+_FIRST = ("timestamp", "level", "process", "event")
+
+
+def logfmt(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    """structlog's last processor: ``name=value name="a longer value"``, on one line whatever the values hold."""
+    first = [(name, event.pop(name)) for name in _FIRST if name in event]
+    return " ".join([f"{name}={_as_logfmt(value)}" for name, value in (*first, *event.items())])
+
+
+def _as_logfmt(value: Any) -> str:
+    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return json.dumps(text, ensure_ascii=False) if _NEEDS_QUOTES.search(text) else text
+
+
+#: Spaces, what has a meaning in logfmt, and what would break the line or move a terminal's cursor.
+_NEEDS_QUOTES = re.compile(r"""[\s="\\\x00-\x1f\x7f-\x9f\u2028\u2029]""")

@@ -194,25 +194,29 @@ async def test_large_bodies_wait_for_each_other_and_small_ones_do_not(
     monkeypatch.setattr(server, "BODY_TIMEOUT", 0.1)
     large_bodies, arriving = asyncio.Semaphore(1), asyncio.Event()
 
-    def body(size: int, *, whole: bool = True) -> server.Body:
-        parts = iter([{"type": "http.request", "body": b"x" * size, "more_body": not whole}])
+    def body(size: int, *, parts: int = 2, whole: bool = True) -> server.Body:
+        """It arrives in so many parts; one that is not whole never ends."""
+        coming = [
+            {"type": "http.request", "body": b"x" * (size // parts), "more_body": not (whole and number == parts)}
+            for number in range(1, parts + 1)
+        ]
 
         async def receive() -> dict[str, Any]:
-            for part in parts:
-                return part
+            if coming:
+                return coming.pop(0)
             arriving.set()
             return await asyncio.Future()
 
         return server.Body(Head(method="POST", query="", headers={}), receive, large_bodies)
 
-    first = asyncio.create_task(body(100_000, whole=False).read(1_000_000))
+    first = asyncio.create_task(body(200_000, whole=False).read(1_000_000))
     await arriving.wait()
 
     assert len(await body(1000).read(1_000_000)) == 1000
-    for waiting in (body(100_000).read(1_000_000), first):
+    for waiting in (body(200_000).read(1_000_000), first):
         with pytest.raises(BodyLost):
             await waiting
-    assert len(await body(100_000).read(1_000_000)) == 100_000
+    assert len(await body(200_000).read(1_000_000)) == 200_000
 
 
 def test_a_fault_of_ours_is_told_by_its_request_id_alone(

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable
+from functools import partial
 
 import msgspec
 
@@ -79,12 +79,30 @@ class Rates:
         return len(self._buckets)
 
 
-class Line:
-    """One caller's calls: those that are under way, and those that wait."""
+class Turn:
+    """One caller's calls: those that are under way, and those that wait. Entered once by each call."""
 
-    def __init__(self, at_once: int) -> None:
-        self.turn = asyncio.Semaphore(at_once)
+    def __init__(self, at_once: int, ended: Callable[[], object]) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._ended = ended
         self.calls = 0
+
+    async def __aenter__(self) -> None:
+        self.calls += 1
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self.calls -= 1
+        if not self.calls:
+            self._ended()
 
 
 class Turns:
@@ -93,24 +111,16 @@ class Turns:
     def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
         self._at_once = at_once
         self._most = at_once + waiting
-        self._lines: dict[Hashable, Line] = {}
+        self._turns: dict[Hashable, Turn] = {}
 
-    @asynccontextmanager
-    async def turn(self, who: Hashable) -> AsyncIterator[None]:
-        """Wait for a turn, and give it up at the end. Raise `TooManyWaiting`."""
-        line = self._lines.get(who)
-        if line is None:
-            line = self._lines[who] = Line(self._at_once)
-        if line.calls >= self._most:
+    def turn(self, who: Hashable) -> Turn:
+        """What a call waits for with ``async with``, and has until its end. Raise `TooManyWaiting`."""
+        turn = self._turns.get(who)
+        if turn is None:
+            turn = self._turns[who] = Turn(self._at_once, partial(self._turns.pop, who))
+        if turn.calls >= self._most:
             raise TooManyWaiting
-        line.calls += 1
-        try:
-            async with line.turn:
-                yield
-        finally:
-            line.calls -= 1
-            if not line.calls:
-                del self._lines[who]
+        return turn
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._turns)

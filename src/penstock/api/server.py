@@ -148,21 +148,28 @@ class Body:
         return self._read
 
     async def _within(self, limit: int) -> bytes:
-        body = bytearray()
-        async with contextlib.AsyncExitStack() as stack:
-            large, more = False, True
+        body, more = b"", True
+        while more and len(body) <= SMALL_BODY:
+            part, more = await self._next(limit - len(body))
+            body += part
+        if not more:
+            return body
+        async with self._large_bodies:
+            large = bytearray(body)
             while more:
-                message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    raise BodyLost
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(body) > limit:
-                    raise BodyTooLarge
-                if len(body) > SMALL_BODY and not large:
-                    await stack.enter_async_context(self._large_bodies)
-                    large = True
-        return bytes(body)
+                part, more = await self._next(limit - len(large))
+                large += part
+        return bytes(large)
+
+    async def _next(self, limit: int) -> tuple[bytes, bool]:
+        """The next part, at most `limit` bytes, and whether there are more. Raise as `read`."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise BodyLost
+        part = message.get("body", b"")
+        if len(part) > limit:
+            raise BodyTooLarge
+        return part, message.get("more_body", False)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -233,6 +240,7 @@ async def serve(app: ASGIApp, sock: socket.socket, tls: ssl.SSLContext | None = 
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_TIMEOUT,

@@ -27,12 +27,10 @@ class Prepared:
         """All rows for these values of the parameters. Errors are the driver's own."""
         compiled = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
         given = {**compiled.given, **values}
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(compiled.text, given if compiled.order is None else [given[name] for name in compiled.order])
-            return cursor.fetchall()
-        finally:
-            cursor.close()
+        ordered = given if compiled.order is None else [given[name] for name in compiled.order]
+        driver: Any = connection.connection.driver_connection
+        rows: Sequence[Sequence[Any]] = driver.execute(compiled.text, ordered).fetchall()
+        return rows
 
     def row(self, connection: Connection, **values: object) -> dict[str, Any] | None:
         """The first row by the names of its columns, if there is one."""

@@ -4,13 +4,11 @@ A transaction runs in a thread: writes one after the other, reads beside them, e
 A write is on the disk when it returns.
 """
 
-import asyncio
 import fcntl
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from penstock.errors import ConfigError, StoreError
 from penstock.store import migrations, schema
 from penstock.store.secrets import Sealer, load_sealer
+from penstock.store.threads import Threads
 from penstock.store.tx import SqlTx
 
 T = TypeVar("T")
@@ -28,7 +27,8 @@ T = TypeVar("T")
 DATABASE = "penstock.db"
 #: How long a transaction waits for another process's write, in ms.
 BUSY_TIMEOUT = 5000
-READERS = 4
+#: More would only wait for each other: most of a read is Python.
+READERS = 2
 
 _KEY_CHECK = b"penstock"
 #: What the database may raise: by way of SQLAlchemy, or itself.
@@ -51,8 +51,8 @@ class SqlStore:
         event.listen(engine, "begin", _begin)
         self._engine = engine
         self._writing = engine.execution_options(writes=True)
-        self._writer = None if inline else ThreadPoolExecutor(1, "store-write")
-        self._readers = None if inline else ThreadPoolExecutor(READERS, "store-read")
+        self._writer = None if inline else Threads(1, "store-write")
+        self._readers = None if inline else Threads(READERS, "store-read")
         #: The connection that each thread reads by: it keeps it, since to take one costs more than most reads.
         self._reading = threading.local()
         self._open: list[Connection] = []
@@ -73,9 +73,13 @@ class SqlStore:
         """`read` in this thread."""
         with _translated():
             connection = self._reader()
+            driver: Any = connection.connection.driver_connection
             try:
-                with connection.begin():
+                driver.execute("BEGIN")
+                try:
                     return work(SqlTx(connection, self._sealer))
+                finally:
+                    driver.rollback()
             except _ERRORS:
                 self._reading.connection = None  # it may be broken; the next read takes another one
                 self._open.remove(connection)
@@ -101,19 +105,25 @@ class SqlStore:
     def close(self) -> None:
         """Wait for what runs, and let go of the database. More than once is fine."""
         self._closed = True
-        for executor in (self._writer, self._readers):
-            if executor is not None:
-                executor.shutdown()
+        for threads in (self._writer, self._readers):
+            if threads is not None:
+                threads.close()
         for connection in self._open:
             connection.close()
         self._engine.dispose()
 
     def _reader(self) -> Connection:
-        """This thread's connection for reading."""
+        """This thread's connection for reading.
+
+        To SQLAlchemy it is in one transaction for ever: it would take longer over each than most of them last.
+        """
         connection: Connection | None = getattr(self._reading, "connection", None)
         if connection is None:
             connection = self._reading.connection = self._engine.connect()
             self._open.append(connection)
+            connection.begin()
+            driver: Any = connection.connection.driver_connection
+            driver.rollback()
         return connection
 
     def migrate(self) -> None:
@@ -138,12 +148,10 @@ class SqlStore:
         except StoreError as error:
             raise ConfigError("The security key is not the one that this database was written with.") from error
 
-    async def _in(self, executor: ThreadPoolExecutor | None, call: Callable[[], T]) -> T:
+    async def _in(self, threads: Threads | None, call: Callable[[], T]) -> T:
         if self._closed:
             raise StoreError("The database has been closed.")
-        if executor is None:
-            return call()
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
+        return call() if threads is None else await threads.run(call)
 
 
 def open_store(

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,4 +31,10 @@ def parse(text: str) -> int:
 
 def text(at: int) -> str:
     """Unix milliseconds as the APIs write them: UTC, whole seconds (cut off, not rounded), ``Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // SECOND))
+    return _text(at // SECOND)
+
+
+@lru_cache(4096)
+def _text(second: int) -> str:
+    """Asked for again and again: what has changed a minute ago is still listed."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

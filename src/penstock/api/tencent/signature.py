@@ -10,8 +10,9 @@ import hashlib
 import hmac
 import re
 import sys
+import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -23,7 +24,7 @@ WINDOW_S: Final = 300
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 
-V1_METHODS: Final = {"HmacSHA1": hashlib.sha1, "HmacSHA256": hashlib.sha256}
+V1_METHODS: Final = {"HmacSHA1": "sha1", "HmacSHA256": "sha256"}
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ def check_time(timestamp_s: int, now_s: float) -> None:
 
 def check_scope(given: Authorization, *, service: str, head: Head, timestamp_s: int) -> None:
     """Raise `ApiError` unless the credential's scope is that of this request."""
-    if given.date != datetime.fromtimestamp(timestamp_s, UTC).strftime("%Y-%m-%d"):
+    if given.date != time.strftime("%Y-%m-%d", time.gmtime(timestamp_s)):
         raise codes.authorization_invalid("its date is not that of X-TC-Timestamp")
     labels = {host.partition(".")[0] for host in hosts(head)}
     if given.service != service and given.service.lower() not in labels:
@@ -105,16 +106,25 @@ def check_tc3(given: Authorization, *, head: Head, body: bytes, timestamp: str, 
     payload = body
     if head.header("x-tc-content-sha256") == UNSIGNED_PAYLOAD:
         payload = UNSIGNED_PAYLOAD.encode()
-    key = f"TC3{secret_key}".encode()
-    for part in (given.date, given.service, "tc3_request"):
-        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    key = signing_key(secret_key, given.date, given.service)
     scope = f"{given.date}/{given.service}/tc3_request"
-    expected = [
-        hmac.digest(key, f"TC3-HMAC-SHA256\n{timestamp}\n{scope}\n{digest}".encode(), hashlib.sha256).hex()
-        for host in hosts(head)
-        for digest in [hashlib.sha256(canonical_request(given, head, host, payload)).hexdigest()]
-    ]
-    check_any(given.signature, expected)
+    check_any(
+        given.signature,
+        (
+            hmac.digest(key, f"TC3-HMAC-SHA256\n{timestamp}\n{scope}\n{digest}".encode(), "sha256").hex()
+            for host in hosts(head)
+            for digest in [hashlib.sha256(canonical_request(given, head, host, payload)).hexdigest()]
+        ),
+    )
+
+
+@lru_cache(4096)
+def signing_key(secret_key: str, date: str, service: str) -> bytes:
+    """What signs all of a day's calls to a service: it stays the same, and costs as much as all the rest."""
+    key = f"TC3{secret_key}".encode()
+    for part in (date, service, "tc3_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def canonical_request(given: Authorization, head: Head, host: str, payload: bytes) -> bytes:
@@ -137,19 +147,20 @@ def check_v1(given: str, *, method: str, head: Head, parameters: Iterable[tuple[
     """Raise `ApiError` unless the signature is right. `parameters` are decoded and without ``Signature``."""
     pairs = sorted((name.replace("_", "."), value) for name, value in parameters)
     query = "&".join(f"{name}={value}" for name, value in pairs)
-    expected = [
-        base64.b64encode(
-            hmac.digest(secret_key.encode(), f"{head.method}{host}/?{query}".encode(), V1_METHODS[method])
-        ).decode()
-        for host in hosts(head)
-    ]
-    check_any(given, expected)
+    check_any(
+        given,
+        (
+            base64.b64encode(
+                hmac.digest(secret_key.encode(), f"{head.method}{host}/?{query}".encode(), V1_METHODS[method])
+            ).decode()
+            for host in hosts(head)
+        ),
+    )
 
 
 def check_any(given: str, expected: Iterable[str]) -> None:
-    """Raise `ApiError` unless one of them was given; in the same time whichever it is."""
-    matches = [hmac.compare_digest(given.encode(), one.encode()) for one in expected]
-    if not any(matches):
+    """Raise `ApiError` unless one of them was given. How long it takes tells nothing of what they are."""
+    if not any(hmac.compare_digest(given.encode(), one.encode()) for one in expected):
         raise codes.signature_wrong()
 
 
