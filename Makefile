@@ -4,6 +4,7 @@ ROOMS := src tests $(wildcard demo bench)
 ARGS :=
 # Environments of clients that cannot share ours: they install into the same packages.
 OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
+BENCHES = $(basename $(notdir $(shell grep -l '^def main' bench/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo test check format lock bench soak clean
@@ -41,12 +42,14 @@ format: setup ## Mend what ruff can mend by itself
 lock: setup ## Make the locks again from pyproject.toml; ARGS=--upgrade for newer versions
 	@scripts/lock $(ARGS)
 
-bench: ## Measure against real peers
-	@echo "There is no benchmark yet."
+bench: setup ## Measure, some of it against real peers; ARGS=name chooses one
+	@for name in $(or $(ARGS),$(BENCHES)); do \
+		printf '\n==> %s\n' $$name; .venv/bin/python -m bench.$$name || failed=yes; \
+	done; [ -z "$$failed" ]
 
 soak: ## Run for hours under faults
 	@echo "There is no soak run yet."
 
 clean: ## Remove the environments and caches
-	@rm -rf .venv .venv-* .clients .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .clients .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests $(wildcard demo bench) -name __pycache__ -type d -prune -exec rm -rf {} +
