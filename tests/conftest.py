@@ -9,6 +9,12 @@ from hypothesis import settings
 from tests.parts import MISSING
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `tests/sim` plays."""
+    parser.addoption("--seed", type=int, default=None, help="play this one scenario of the simulation")
+    parser.addoption("--seeds", type=int, default=60, help="play so many scenarios of the simulation")
+
+
 def pytest_configure() -> None:
     """Say that there is no event loop, or pytest-asyncio makes one to put back that nobody closes."""
     asyncio.set_event_loop(None)

@@ -1,0 +1,179 @@
+"""Virtual time: one clock, and an event loop for each process that lives by it. No loop ever waits or does real I/O.
+
+A process that is frozen is a loop that is not stepped; one that is killed is a loop that is dropped.
+"""
+
+import asyncio
+import itertools
+import socket
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+#: How long one step of a loop takes, in seconds: so no timer is due in the moment in which it is set.
+STEP = 1e-6
+#: Steps within a second that are too many.
+SPIN = 50_000
+
+Factory = Coroutine[Any, Any, Any]
+
+
+class StuckError(AssertionError):
+    """Nothing is left that could happen."""
+
+
+class Clock:
+    """The time that all loops share, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set does not depend on where it lies in memory, so that every run is alike."""
+
+    def __init__(self, coro: Factory, *, number: int, **more: Any) -> None:
+        self._number = number
+        super().__init__(coro, **more)
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Loop(asyncio.BaseEventLoop):
+    """The event loop of one process."""
+
+    def __init__(self, clock: Clock, on_defect: Callable[[str], None]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._clock_resolution = 1e-6
+        self._selector = self
+        numbers = itertools.count()
+        self.set_task_factory(lambda loop, coro, **more: _Task(coro, loop=loop, number=next(numbers), **more))
+        self.set_exception_handler(lambda _, context: on_defect(f"{context['message']}: {context.get('exception')!r}"))
+        self.frozen = False
+
+    def time(self) -> float:
+        return self._clock.now
+
+    # -- what BaseEventLoop asks of a real one
+
+    def select(self, _timeout: float | None) -> tuple[()]:
+        """No socket is ever ready, and time is moved by `Clockwork`."""
+        return ()
+
+    def _process_events(self, _events: object) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    # -- sockets that are none, see `tests.sim.network`
+
+    async def sock_sendall(self, sock: Any, data: Any) -> None:
+        await sock.send_all(bytes(data))
+
+    async def sock_recv(self, sock: Any, n: int) -> bytes:
+        data: bytes = await sock.receive(n)
+        return data
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
+        """Every name is one public address, the name itself travels beside it."""
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address_of(host), port))]
+
+    # -- stepping
+
+    @property
+    def due(self) -> float | None:
+        """When there is something to do; None: never."""
+        if self._ready:  # type: ignore[attr-defined]
+            return self._clock.now
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        when: float | None = scheduled[0]._when if scheduled else None
+        return when
+
+    def step(self) -> None:
+        """Do what is due; also from within another loop's step."""
+        outer = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            self._run_once()  # type: ignore[attr-defined]
+        finally:
+            events._set_running_loop(outer)
+
+
+_ADDRESSES: dict[str, str] = {}
+HOSTS: dict[str, str] = {}
+
+
+def address_of(host: str) -> str:
+    """The address of a simulated host."""
+    if host not in _ADDRESSES:
+        number = len(_ADDRESSES)
+        _ADDRESSES[host] = address = f"8.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        HOSTS[address] = host
+    return _ADDRESSES[host]
+
+
+class Clockwork:
+    """All processes of a world, stepped in the order of their times."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.loops: list[Loop] = []
+        #: What nobody caught.
+        self.defects: list[str] = []
+
+    def process(self) -> Loop:
+        """One more event loop."""
+        loop = Loop(self.clock, self.defects.append)
+        self.loops.append(loop)
+        return loop
+
+    def drop(self, loop: Loop) -> None:
+        """Let a process be gone at once: whatever its coroutines would do to end in order meets nobody."""
+        self.loops.remove(loop)
+        loop.set_exception_handler(lambda *_: None)
+        for _ in range(100):
+            tasks = asyncio.all_tasks(loop)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            while loop._ready:  # type: ignore[attr-defined]
+                loop.step()
+        loop.close()
+
+    def run(self, work: asyncio.Task[Any]) -> None:
+        """Live until `work` is done; raises what it raises."""
+        clock, loops = self.clock, self.loops
+        steps, since = 0, clock.now
+        while not work.done():
+            now, next_time = clock.now, None
+            busy = False
+            for loop in loops:
+                if loop.frozen:
+                    continue
+                due = loop.due
+                if due is None:
+                    continue
+                if due <= now:
+                    loop.step()
+                    clock.now += STEP
+                    steps += 1
+                    busy = True
+                    break  # it may have changed who lives
+                if next_time is None or due < next_time:
+                    next_time = due
+            if not busy:
+                if next_time is None:
+                    raise StuckError("nothing is left to happen")
+                clock.now = next_time
+            if clock.now - since > 1:
+                steps, since = 0, clock.now
+            elif steps > SPIN:
+                raise StuckError(f"{steps} steps within {clock.now - since:.3f} s")
+        work.result()

@@ -1,0 +1,183 @@
+"""The invariants, checked on every message that a destination gets, and on every run that begins."""
+
+import math
+from collections.abc import Callable
+
+from penstock.media.packet import SILENT_AAC
+from tests.rtmp_wire import AUDIO, VIDEO
+from tests.sim.encoder import STAMP, Encoder
+from tests.sim.peers import Publisher
+
+_WRAP = 1 << 32
+#: How far sound and picture of one source may be apart from where they were made, in ms: rounding, and a frame of each
+#: for every jump of one clock alone.
+OFFSET, OFFSET_PER_JUMP = 3.0, 45.0
+#: Output media time minus wall time, over one connection, in ms.
+LEAD = (-12_000.0, 12_000.0)
+#: A pause of media time up to this is none, in seconds.
+STEADY = 1.5
+#: How far behind the picture the sound may end, in ms.
+PRESENCE = 1100
+
+
+class Output:
+    """What one connection to a destination got, and whether that can be."""
+
+    def __init__(self, publisher: Publisher, at: float, encoders: list[Encoder], fail: Callable[[str], None]) -> None:
+        self.publisher = publisher
+        self._encoders = encoders
+        self._fail = fail
+        self.at = at
+        #: Times (ms, unwrapped) of the first message and of the newest of each kind.
+        self._last: dict[int, int] = {}
+        self._first: tuple[float, int] | None = None
+        self._headers: dict[int, bytes] = {}
+        self._picture: tuple[int, int] | None = None
+        #: By kind, the encoder whose message was last, and its output time minus its true time.
+        self._offsets: dict[int, tuple[int, int]] = {}
+        self._newest: int | None = None
+        #: When media time last moved on, and since when it has done so without a pause.
+        self.moved_at = self.steady_since = at
+        self.lead = 0.0
+        self.messages = 0
+        #: Whose media came last.
+        self.encoder: Encoder | None = None
+
+    def take(self, now: float, type_: int, time: int, payload: bytes) -> None:
+        self.messages += 1
+        if type_ == VIDEO:
+            if payload[1] == 0:
+                self._headers[VIDEO] = payload
+                return
+        elif type_ == AUDIO:
+            if payload[0] >> 4 == 10 and payload[1] == 0:
+                self._headers[AUDIO] = payload
+                return
+        else:
+            return
+        time = self._follow(now, type_, time)
+        if type_ == VIDEO:
+            self._take_picture(time, payload)
+        elif payload[2:] not in SILENT_AAC.values():
+            self._take_sound(time, payload)
+        elif self._headers.get(AUDIO, b"")[:2] != b"\xaf\x00":
+            self._fail("silent AAC without an AAC header")
+
+    def _follow(self, now: float, type_: int, time: int) -> int:
+        """The time unwrapped; it must rise."""
+        near = self._newest
+        if near is not None:
+            time = near + ((time - near + (_WRAP >> 1)) % _WRAP - (_WRAP >> 1))
+        last = self._last.get(type_)
+        if last is not None and time <= last:
+            self._fail(f"DTS of {'video' if type_ == VIDEO else 'audio'} does not rise: {time} after {last}")
+        self._last[type_] = time
+        if near is None or time > near:
+            self._newest = time
+            if now - self.moved_at > STEADY:
+                self.steady_since = now
+            self.moved_at = now
+        if self._first is None:
+            self._first = now, time
+        begun, first = self._first
+        self.lead = (self._newest or time) - first - (now - begun) * 1000
+        if not LEAD[0] <= self.lead <= LEAD[1]:
+            self._fail(f"lead of {self.lead:.0f} ms")
+        return time
+
+    def _take_picture(self, time: int, payload: bytes) -> None:
+        number, picture, true = STAMP.unpack_from(payload, 5)
+        encoder = self._encoders[number]
+        if self._headers.get(VIDEO) != encoder.form.video_header:
+            self._fail(f"a picture of encoder {number} under another header than its own")
+        key = payload[0] >> 4 == 1
+        if self._picture != (number, picture - 1):
+            if key:
+                self._offsets.clear()  # a splice: the sound of before belongs to the picture of before
+            elif picture not in encoder.after_hole:
+                self._fail(f"picture {number}/{picture} without the one before, after {self._picture}")
+        self._picture = (number, picture)
+        shown = time + int.from_bytes(payload[2:5], "big", signed=True)
+        self._aligned(VIDEO, number, shown - true)
+        sound = self._last.get(AUDIO)
+        assert self._first is not None
+        if AUDIO not in self._headers or (self._first[1] if sound is None else sound) < time - PRESENCE:
+            self._fail(f"picture at {time}, but sound until {sound}")
+
+    def _take_sound(self, time: int, payload: bytes) -> None:
+        number, _, true = STAMP.unpack_from(payload, 2 if payload[0] >> 4 == 10 else 1)
+        encoder = self._encoders[number]
+        if encoder.form.audio_header and self._headers.get(AUDIO) != encoder.form.audio_header:
+            self._fail(f"a sound of encoder {number} under another header than its own")
+        self._aligned(AUDIO, number, time - true - encoder.form.skew)
+
+    def _aligned(self, type_: int, number: int, offset: int) -> None:
+        self.encoder = self._encoders[number]
+        self._offsets[type_] = (number, offset)
+        other = self._offsets.get(AUDIO if type_ == VIDEO else VIDEO)
+        if other is None or other[0] != number:
+            return
+        encoder = self._encoders[number]
+        apart = abs(offset - other[1])
+        if apart > OFFSET + OFFSET_PER_JUMP * encoder.jumps:
+            self._fail(f"sound and picture of encoder {number} are {apart} ms apart")
+
+
+class Watch:
+    """Sees everything that any destination gets."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.encoders: list[Encoder] = []
+        self.outputs: dict[Publisher, Output] = {}
+        #: When each stream's media time last moved on at its destination.
+        self._moved: dict[str, float] = {}
+        self.violations: list[str] = []
+        self.messages = 0
+
+    def add(self, encoder: Encoder) -> int:
+        """An encoder's number."""
+        self.encoders.append(encoder)
+        return len(self.encoders) - 1
+
+    def fail(self, what: str) -> None:
+        """Something must not be."""
+        if len(self.violations) < 20:
+            self.violations.append(f"at {self._clock():.3f} s: {what}")
+
+    def begins(self, publisher: Publisher) -> None:
+        for other in [one for one in self.outputs if not one.alive]:
+            del self.outputs[other]
+        name = publisher.name
+        if any(other.publishing and other.name == name for other in self.outputs):
+            self.fail(f"{name} is published twice at the same time")
+        fail: Callable[[str], None] = lambda what: self.fail(f"{name}: {what}")  # noqa: E731
+        self.outputs[publisher] = Output(publisher, self._clock(), self.encoders, fail)
+
+    def takes(self, publisher: Publisher, type_: int, time: int, payload: bytes) -> None:
+        self.messages += 1
+        now, output = self._clock(), self.outputs[publisher]
+        output.take(now, type_, time, payload)
+        if output.moved_at == now:
+            self._moved[publisher.name] = now
+
+    def delivered_within(self, name: str, seconds: float) -> bool:
+        """Whether a stream's destination has lately seen media time move."""
+        return self._moved.get(name, -math.inf) >= self._clock() - seconds
+
+    def delivered_for(self, name: str) -> float:
+        """For how many seconds a stream's destination has steadily been getting media; 0: it does not now."""
+        now = self._clock()
+        steady = [now - o.steady_since for o in self._of(name) if o.publisher.publishing and now - o.moved_at < STEADY]
+        return max(steady, default=0.0)
+
+    def source_of(self, name: str) -> Encoder | None:
+        """The encoder whose media a stream carries."""
+        return next((out.encoder for out in self._of(name) if out.publisher.publishing), None)
+
+    def publishing(self) -> set[str]:
+        """The streams that are published now."""
+        return {one.name for one in self.outputs if one.publishing}
+
+    def _of(self, name: str) -> list[Output]:
+        return [out for publisher, out in self.outputs.items() if publisher.name == name]

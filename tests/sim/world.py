@@ -1,0 +1,438 @@
+"""A whole installation in virtual time: store, API, workers, and the servers that they reach.
+
+The product's own service, agent, engine, relay, supervisor, Timeline, RTMP client and pump run in it. Replaced are
+sockets, clock and randomness.
+"""
+
+import asyncio
+import random
+import sqlite3
+import traceback
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import count
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import make_url
+
+from penstock.app import transports
+from penstock.errors import Refused, StoreError, TaskNotFound
+from penstock.media.pump import Pump
+from penstock.media.transport import Transports
+from penstock.net import Policy
+from penstock.store.secrets import Sealer
+from penstock.store.sql import SqlStore
+from penstock.tasks.families import pull
+from penstock.tasks.families.pull import PullChange, PullSpec
+from penstock.tasks.model import Desired, Observed
+from penstock.tasks.ports import Tx
+from penstock.tasks.service import PullTasks
+from penstock.tasks.times import text as time_text
+from penstock.worker.agent import Agent, History
+from penstock.worker.engine import Engine, EngineConfig
+from tests.sim.clockwork import Clockwork, Loop
+from tests.sim.encoder import Encoder, Format
+from tests.sim.network import Network, Poller, Socket
+from tests.sim.peers import Ingest, Origin
+from tests.sim.watch import Watch
+
+T = TypeVar("T")
+
+#: When every world begins, in Unix ms: 2026-01-31T10:00:00Z.
+NOW = 1_769_853_600_000
+HOUR = 3600_000
+#: What stands in every URL and nowhere else: it must never be shown.
+SECRET = "s3cret"
+#: After a kill the parent hints the living workers; the lock is free at once.
+_HOLD = 30.0
+
+
+@cache
+def _database() -> tuple[SqlStore, sqlite3.Connection]:
+    """One store for each process of the tests, and what it looked like when it was new."""
+    store = SqlStore(make_url("sqlite://"), Sealer(bytes(32)), inline=True)
+    store.migrate()
+    template = sqlite3.connect(":memory:")
+    _raw(store).backup(template)
+    return store, template
+
+
+def _raw(store: SqlStore) -> sqlite3.Connection:
+    connection: Any = store._engine.raw_connection().driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
+
+
+def new_store() -> SqlStore:
+    """A store without a row."""
+    store, template = _database()
+    template.backup(_raw(store))
+    return store
+
+
+class FrailStore:
+    """One process's way to the store: it takes its time, and may be cut."""
+
+    def __init__(self, store: SqlStore, rng: random.Random, slowness: float) -> None:
+        self._store = store
+        self._rng = rng
+        self._slowness = slowness
+        self.down = False
+        #: The answer gets lost, although the transaction is done.
+        self.forgetful = False
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._answer(self._store.read_now, work)
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        return await self._answer(self._store.write_now, work)
+
+    async def probe(self) -> None:
+        await self.write(lambda _: None)
+
+    async def _answer(self, call: Callable[[Callable[[Any], T]], T], work: Callable[[Tx], T]) -> T:
+        await self._pause()
+        if self.down:
+            raise StoreError("The database cannot answer: disk I/O error.")
+        answer = call(work)
+        forgotten = self.forgetful
+        await self._pause()
+        if forgotten:
+            raise StoreError("The database cannot answer: the connection was lost.")
+        return answer
+
+    async def _pause(self) -> None:
+        if self._slowness:
+            await asyncio.sleep(self._rng.random() ** 3 * self._slowness)
+
+    def close(self) -> None:
+        pass
+
+
+class WatchedEngine(Engine):
+    """The engine, under the eyes of the world when it begins a run."""
+
+    on_run: Callable[[int, int], None]
+
+    def run(self, key: int, epoch: int, plan: Any) -> None:
+        self.on_run(key, epoch)
+        super().run(key, epoch, plan)
+
+
+class Worker:
+    """One worker process, composed as in `penstock.app`."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.name = name
+        self._world = world
+        self.loop = world.clockwork.process()
+        rng = random.Random(f"{world.seed} {name}")
+        self.store = FrailStore(world.store, rng, world.slowness)
+        self.history = History(world.wall)
+        self._rng = rng
+        self.running = self._start(self._live())
+        #: What its run socket said last.
+        self.snapshot: dict[int, Observed] = {}
+        self.agent: Agent | None = None
+        self.engine: WatchedEngine | None = None
+        self.leaving = False
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        return self.loop.create_task(work)
+
+    async def _live(self) -> None:
+        world = self._world
+        pump = Pump(tick=world.tick, poller=Poller(world.network))
+        policy = Policy(dial=world.network.dialler(self.loop))
+        self.engine = WatchedEngine(
+            EngineConfig(sink_hold=_HOLD),
+            pump,
+            world.transports(policy, pump),
+            clock=world.wall,
+            rng=self._rng,
+            on_event=self.history.add,
+        )
+        self.engine.on_run = partial(world.runs, self)
+        self.agent = Agent(
+            id=self.name,
+            store=self.store,
+            engine=self.engine,
+            plan=pull.plan,
+            alive=world.alive,
+            clock=world.wall,
+            rng=self._rng,
+            history=self.history,
+            capacity=world.capacity,
+        )
+        await self.engine.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report())
+                await self.agent.run()
+        finally:
+            await self.agent.drain()
+            await self.engine.close()
+            self._world.left(self)
+
+    async def _report(self) -> None:
+        """The run socket: what is measured, each second."""
+        while True:
+            assert self.engine is not None
+            self.snapshot = {one.key: one for one in self.engine.snapshot()}
+            await asyncio.sleep(1)
+
+    def hint(self) -> None:
+        """A line on the run socket; a process that is frozen finds it when it wakes."""
+        if self.agent is not None and self._world.workers.get(self.name) is self:
+            self.loop.call_soon(self.agent.hint)
+
+
+@dataclass
+class Wish:
+    """What callers were told is so: one task's acknowledged state."""
+
+    task_id: str
+    enabled: bool
+    source: int
+    sink: str
+    start_at: int
+    end_at: int
+    #: A change got no answer.
+    doubtful: bool = False
+
+    def due(self, now: int) -> bool:
+        """Whether it is to run now."""
+        return self.enabled and self.start_at <= now < self.end_at
+
+
+class World:
+    """Everything there is, under one seed."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        formats: list[Format],
+        sinks: int = 2,
+        tick: float = 0.04,
+        capacity: int = 200,
+        slowness: float = 0.0,
+        transports: Callable[[Policy, Pump], Transports] = transports,
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.tick, self.capacity, self.slowness = tick, capacity, slowness
+        self.transports = transports
+        self.clockwork = Clockwork()
+        self.loop: Loop = self.clockwork.process()
+        self.clock = self.clockwork.clock
+        self.network = Network()
+        self.watch = Watch(lambda: self.clock.now)
+        self.store = new_store()
+        self.origins = [self._origin(number, form) for number, form in enumerate(formats)]
+        self.ingests = [self._ingest(number) for number in range(sinks)]
+        self.account = self.store.write_now(lambda tx: tx.add_account("demo", task_limit=1000)).id
+        self.api_store = FrailStore(self.store, self.rng, slowness)
+        self.tasks = PullTasks(
+            self.api_store,
+            clock=self.wall,
+            hints=self,
+            live=self,
+            addresses=Policy(),
+            max_task_days=0,
+        )
+        self.workers: dict[str, Worker] = {}
+        self._names = count()
+        self._streams = count()
+        self.wishes: dict[str, Wish] = {}
+        #: Destinations of creations that got no answer.
+        self._doubtful: set[str] = set()
+        self.kills = 0
+        #: The highest epoch under which each task has run, and who runs it.
+        self._epochs: dict[int, int] = {}
+        self.logged: list[str] = []
+
+    # -- servers
+
+    def _origin(self, number: int, form: Format) -> Origin:
+        rng = random.Random(f"{self.seed} origin {number}")
+        origin = Origin(self.loop, rng, form, number=self.watch.add)
+        self.network.hosts[f"source{number}.example"] = origin.accept
+        return origin
+
+    def _ingest(self, number: int) -> Ingest:
+        ingest = Ingest(self.loop, self.watch)
+        self.network.hosts[f"sink{number}.example"] = ingest.accept
+        return ingest
+
+    def source_url(self, number: int) -> str:
+        return f"rtmp://source{number}.example/live/{SECRET}{number}?token={SECRET}"
+
+    def new_sink_url(self) -> str:
+        """A destination that no other task has or had."""
+        return f"rtmp://sink{self.rng.randrange(len(self.ingests))}.example/live/{SECRET}-{next(self._streams)}"
+
+    # -- what the product is handed
+
+    def wall(self) -> int:
+        """Unix milliseconds."""
+        return NOW + int(self.clock.now * 1000)
+
+    def alive(self, incarnation: str) -> bool:
+        """Whether a process holds this incarnation's lock."""
+        return incarnation in self.workers
+
+    def tasks_changed(self) -> None:
+        """Hints come late, or never."""
+        for worker in list(self.workers.values()):
+            if self.rng.random() < 0.7:
+                self.loop.call_later(self.rng.random() * 0.05, worker.hint)
+
+    def observed(self, key: int) -> Observed | None:
+        """The newest that living workers say."""
+        found = [worker.snapshot[key] for worker in self.workers.values() if key in worker.snapshot]
+        return max(found, key=lambda one: one.epoch, default=None)
+
+    def waiting(self) -> str:
+        return "" if self.workers else "no worker"
+
+    # -- workers
+
+    def start(self) -> Worker:
+        """One more worker."""
+        worker = Worker(self, f"w-{next(self._names):012x}")
+        self.workers[worker.name] = worker
+        return worker
+
+    def kill(self, worker: Worker) -> None:
+        """kill -9: its sockets are closed by the system, its lock is free, nobody hears a word."""
+        self.kills += 1
+        del self.workers[worker.name]
+        worker.store.down = True
+        for sock in [one for one in self.network.sockets.values() if one._loop is worker.loop]:
+            peer, sock.peer = sock.peer, None
+            sock._error = ConnectionResetError()
+            if peer is not None:
+                peer.gone()
+        self.clockwork.drop(worker.loop)
+        for other in list(self.workers.values()):
+            if self.rng.random() < 0.8:
+                other.hint()
+
+    def leave(self, worker: Worker) -> None:
+        """SIGTERM."""
+        if not worker.leaving and not worker.loop.frozen:
+            worker.leaving = True
+            worker.loop.call_soon(worker.running.cancel)
+
+    def left(self, worker: Worker) -> None:
+        """A worker has ended in order. What `kill` makes of its coroutines comes here, too, and is nothing."""
+        if self.workers.get(worker.name) is worker:
+            del self.workers[worker.name]
+            self.loop.call_soon(self._bury, worker)
+
+    def _bury(self, worker: Worker) -> None:
+        if worker.loop in self.clockwork.loops:
+            for sock in [one for one in self.network.sockets.values() if one._loop is worker.loop]:
+                sock.close()
+            self.clockwork.drop(worker.loop)
+
+    def runs(self, worker: Worker, key: int, epoch: int) -> None:
+        """A run begins or changes: nobody else may have it, and nobody may have had it under a later epoch."""
+        if self.workers.get(worker.name) is not worker:
+            return
+        for other in self.workers.values():
+            if other is not worker and other.engine is not None and key in other.engine.running():
+                self.watch.fail(f"task {key} begins in {worker.name} and runs in {other.name}")
+        if epoch < self._epochs.get(key, 0):
+            self.watch.fail(f"task {key} begins under epoch {epoch} after {self._epochs[key]}")
+        self._epochs[key] = epoch
+
+    # -- callers
+
+    async def create(self, *, starts_in: float = 0, lasts: float = 24 * 3600) -> None:
+        """Create a task; only what is acknowledged counts."""
+        source, sink = self.rng.randrange(len(self.origins)), self.new_sink_url()
+        start_at = self.wall() // 1000 * 1000 + round(starts_in) * 1000
+        end_at = start_at + max(1, round(lasts)) * 1000
+        spec = PullSpec(
+            source_type="PullLivePushLive",
+            source_urls=(self.source_url(source),),
+            to_url=sink,
+            start_time=time_text(start_at),
+            end_time=time_text(end_at),
+        )
+        try:
+            task_id = await self.tasks.create(self.account, spec, operator="ann", region="ap-tokyo")
+        except StoreError:
+            self._doubtful.add(sink)
+            return
+        self.wishes[task_id] = Wish(task_id, True, source, sink, start_at, end_at)
+
+    async def modify(self, wish: Wish, **fields: Any) -> bool:
+        """Change a task; returns whether that was acknowledged."""
+        try:
+            await self.tasks.modify(self.account, wish.task_id, PullChange(**fields), operator="bob")
+        except StoreError:
+            wish.doubtful = True
+            return False
+        except Refused:
+            return False
+        return True
+
+    async def delete(self, wish: Wish) -> None:
+        try:
+            await self.tasks.delete(self.account, wish.task_id, operator="bob")
+        except StoreError:
+            wish.doubtful = True
+        except TaskNotFound:
+            assert wish.doubtful
+        else:
+            del self.wishes[wish.task_id]
+
+    def look_again(self) -> None:
+        """Find out what became of those calls that got no answer: done or not, either is right."""
+        rows = {task.id: task for task in self.store.read_now(lambda tx: tx.tasks(self.account, pull.FAMILY))}
+        for task in rows.values():
+            wish = self.wishes.get(task.id)
+            spec = pull.decode(task.spec)
+            if (wish is not None and wish.doubtful) or (wish is None and spec.to_url in self._doubtful):
+                source = [self.source_url(number) for number in range(len(self.origins))].index(spec.source_urls[0])
+                enabled = task.desired is Desired.ENABLE
+                assert task.end_at is not None
+                self.wishes[task.id] = Wish(task.id, enabled, source, spec.to_url, task.start_at, task.end_at)
+        for wish in list(self.wishes.values()):
+            if wish.doubtful and wish.task_id not in rows:
+                del self.wishes[wish.task_id]
+
+    # -- life
+
+    def run(self, story: Coroutine[Any, Any, None]) -> None:
+        """Live until the story is told."""
+        previous = structlog.get_config()
+        structlog.configure(processors=[self._log], cache_logger_on_first_use=False)
+        try:
+            self.clockwork.run(self.loop.create_task(story))
+        finally:
+            for worker in list(self.workers.values()):
+                self.kill(worker)
+            self.clockwork.drop(self.loop)
+            structlog.configure(**previous)
+
+    def _log(self, _logger: object, method: str, line: Any) -> Any:
+        if method in ("exception", "error", "critical"):
+            self.watch.fail(f"logged as an error: {line} {traceback.format_exc() if line.get('exc_info') else ''}")
+        self.logged.append(str(line.get("event")))
+        raise structlog.DropEvent
+
+
+def sockets_of(worker: Worker) -> list[Socket]:
+    """The connections of one worker."""
+    return [one for one in worker._world.network.sockets.values() if one._loop is worker.loop]
+
+
+def encoders_of(world: World) -> list[Encoder]:
+    """Every encoder that there was."""
+    return world.watch.encoders
