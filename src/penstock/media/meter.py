@@ -22,7 +22,6 @@ class Meter:
         "codecs",
         "dropped",
         "keyframes",
-        "media_ms",
         "progress_at",
         "video",
     )
@@ -35,13 +34,13 @@ class Meter:
         self.audio = 0
         self.keyframes = 0
         self.dropped = 0
-        #: How far media time has advanced, in ms.
-        self.media_ms = 0
         #: When bytes last moved with media time; None: never.
         self.progress_at: float | None = None
         #: FFmpeg's codec names by message type.
         self.codecs = {VIDEO: "", AUDIO: ""}
         self._samples: deque[tuple[float, int]] = deque()
+        self._before = 0
+        self._advanced = {VIDEO: 0, AUDIO: 0}
         self.begin()
 
     def begin(self) -> None:
@@ -49,8 +48,13 @@ class Meter:
         #: By message type: the newest time, modulo 2^32 ms, and how far it has advanced on this connection. A source's
         #: sound and pictures may be hours apart, when one of its clocks has jumped.
         self._clocks: dict[int, int] = {}
-        self._advanced = {VIDEO: 0, AUDIO: 0}
         self._before = self.media_ms
+        self._advanced = {VIDEO: 0, AUDIO: 0}
+
+    @property
+    def media_ms(self) -> int:
+        """How far media time has advanced, in ms."""
+        return self._before + max(self._advanced.values())
 
     def count(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> bool:
         """Count one message, its time modulo 2^32 ms; say whether it moved media time."""
@@ -70,9 +74,13 @@ class Meter:
         self.video += video
         self.audio += audio
         self.keyframes += keyframes
+        clocks = self._clocks
         for type_, time in ((VIDEO, video_time), (AUDIO, audio_time)):
-            if (last := self._clocks.get(type_)) is not None:
-                self._move(type_, time & 0xFFFFFFFF, _step(last, time))
+            if (last := clocks.get(type_)) is not None:
+                clocks[type_] = time & 0xFFFFFFFF
+                step = (time - last) & 0xFFFFFFFF
+                if step < 0x80000000:
+                    self._advanced[type_] += step
 
     def advance(self, timestamp: int, type_: int = VIDEO) -> bool:
         """Follow the clock of one kind to `timestamp`; say whether it moved on."""
@@ -80,13 +88,10 @@ class Meter:
         step = 0 if last is None else _step(last, timestamp)
         if last is not None and -_MAX_STEP <= step <= 0:
             return False
-        self._move(type_, timestamp, step if step <= _MAX_STEP else 0)
-        return True
-
-    def _move(self, type_: int, timestamp: int, step: int) -> None:
         self._clocks[type_] = timestamp
-        self._advanced[type_] += max(step, 0)
-        self.media_ms = max(self.media_ms, self._before + self._advanced[type_])
+        if 0 < step <= _MAX_STEP:
+            self._advanced[type_] += step
+        return True
 
     def sample(self, now: float) -> None:
         """Note where the byte count is, for the bitrate."""

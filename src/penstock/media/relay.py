@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from penstock.media.cadence import LEAST, Cadence
+from penstock.media.cadence import Cadence
 from penstock.media.lane import Lane
 from penstock.media.packet import kind_of
 from penstock.media.plan import Plan, Sink, Source
@@ -19,6 +19,9 @@ from penstock.media.transport import Transports, transport
 SPAN = 40 * 86400.0
 #: A server that agreed to play has so long to send its first media (seconds).
 FIRST_MEDIA = 10.0
+#: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
+#: between two samples (seconds).
+LOOK_AHEAD = 0.35
 
 OnEvent = Callable[[str, str], None]
 
@@ -121,7 +124,6 @@ class Relay:
     def _source_connected(self, source: Supervisor, connection: Connection) -> None:
         source.connected(connection)
         self._cadence.begin()
-        self._watch(source)
         self._feeding = source
         self._timeline.switch()
         self._open_lane(source, connection)
@@ -156,7 +158,7 @@ class Relay:
             self._cadence.moved(source.meter.progress_at)
 
     def _watch(self, source: Supervisor) -> None:
-        """Break the source's connection when it has stalled; look again when that may be."""
+        """Break the source's connection when it has stalled; if it may before the next sample, look again just then."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         if source is not self.source or source.connection is None:
@@ -165,7 +167,8 @@ class Relay:
         limit = (self._stall or self._cadence.limit) if flowing else FIRST_MEDIA
         left = limit - source.silent_for
         if left > 0:
-            self._watchdog = self._loop.call_later(left if flowing else min(left, LEAST), self._watch, source)
+            if left < LOOK_AHEAD:
+                self._watchdog = self._loop.call_later(left, self._watch, source)
         elif flowing:
             source.fail(f"no media for {limit:.2g} s")
         else:
@@ -197,6 +200,7 @@ class Relay:
         """Measure rates and progress, find stalls, keep the sinks alive while there is no source."""
         now = self._loop.time()
         self.source.measure()
+        self._watch(self.source)
         for sink in self.sinks.values():
             self._sample_sink(sink)
             if self._feeding is not None and self._timeline.on_air:

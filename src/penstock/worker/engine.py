@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ ACTIVE = 3.0
 GOODBYE = 2.0
 
 OnEvent = Callable[[int, str, str], None]
+
+#: The URLs of all that runs are shown several times a second.
+_masked = lru_cache(4096)(mask_url)
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +186,7 @@ class Engine:
         meter = node.meter
         return NodeStatus(
             id=node.id,
-            url=mask_url(node.url),
+            url=_masked(node.url),
             state=node.state,
             since=self._wall(node.since),
             attempts=node.attempts,
@@ -196,7 +200,7 @@ class Engine:
             progress_at=None if meter.progress_at is None else self._wall(meter.progress_at),
             video_codec=meter.codecs[VIDEO],
             audio_codec=meter.codecs[AUDIO],
-            error=mask_text(node.error),
+            error=mask_text(node.error) if node.error else "",
         )
 
     def _error(self, relay: Relay) -> str:
@@ -208,7 +212,7 @@ class Engine:
                 continue
             after = f"in {node.retry_at - now:.0f} s" if node.state is NodeState.RETRYING else "under way"
             when = time_text(self._wall(node.error_at))
-            what = f"{node.side}: {mask_text(node.error)} ({mask_url(node.url)})"
+            what = f"{node.side}: {mask_text(node.error)} ({_masked(node.url)})"
             lines.append(f"{when} {what}, retry {node.attempts} {after}")
         return "; ".join(lines)
 
