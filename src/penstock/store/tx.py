@@ -12,7 +12,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal,
+    literal_column,
     select,
     update,
 )
@@ -45,6 +45,38 @@ _OF_ACCOUNT = task.c.account_id == bindparam("account_id")
 _OF_FAMILY = task.c.family == bindparam("family")
 _TASK = Prepared(_TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id")))
 _COUNT = Prepared(select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY))
+_ROW = Prepared(_TASKS.where(task.c.key == bindparam("key")))
+
+# What every worker asks every two seconds.
+_OWNER = task.c.owner == bindparam("owner")
+_OWNERS = Prepared(select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner))
+_OWNED = Prepared(_TASKS.where(schema.OWNED, _OWNER).order_by(task.c.key))
+_HELD = Prepared(_TASKS.where(task.c.key == bindparam("key"), _OWNER, task.c.epoch == bindparam("epoch")))
+_EPOCHS = Prepared(select(task.c.key, task.c.epoch).where(schema.OWNED, _OWNER))
+_DOOMED = Prepared(_TASKS.where(schema.DOOMED, task.c.owner.is_(None)))
+_OVERDUE = Prepared(_TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")))
+_DUE = Prepared(
+    _TASKS.where(
+        schema.WAITING,
+        task.c.desired == literal_column(f"'{Desired.ENABLE}'"),
+        task.c.start_at <= bindparam("now"),
+        task.c.end_at.is_(None) | (task.c.end_at > bindparam("now")),
+    )
+    .order_by(task.c.start_at, task.c.key)
+    .limit(bindparam("limit"))
+)
+_CHECKPOINT = upsert(checkpoint)
+_CHECKPOINT = _CHECKPOINT.on_conflict_do_update(
+    index_elements=[checkpoint.c.task_key],
+    set_={name: _CHECKPOINT.excluded[name] for name in ("epoch", "at", "observed")},
+)
+#: An event of a task that is still there.
+_ADD_EVENT = insert(event).from_select(
+    ["task_key", "at", "name", "text", "by"],
+    select(task.c.key, *(bindparam(f"event_{name}") for name in ("at", "name", "text", "by"))).where(
+        task.c.key == bindparam("event_task")
+    ),
+)
 #: By their values, which are all there are: an enumeration's own lookup costs more.
 _DESIRED: Mapping[str, Desired] = {one.value: one for one in Desired}
 _STATES: Mapping[str, State] = {one.value: one for one in State}
@@ -107,16 +139,14 @@ class SqlTx(SqlAccounts):
         return self._task_of_key(key)
 
     def task(self, account_id: int, family: str, id: str) -> Task | None:
-        rows = _TASK.rows(self._db, account_id=account_id, family=family, id=id)
-        return self._task(rows[0]) if rows else None
+        return next(iter(self._those(_TASK, account_id=account_id, family=family, id=id)), None)
 
     def task_by_key(self, key: int) -> Task | None:
         return self._one(_TASKS.where(schema.VISIBLE, task.c.key == key))
 
     def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
         page = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
-        rows = page.rows(self._db, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
-        return [self._task(row) for row in rows]
+        return self._those(page, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
 
     def count_tasks(self, account_id: int, family: str) -> int:
         [(number,)] = _COUNT.rows(self._db, account_id=account_id, family=family)
@@ -165,24 +195,16 @@ class SqlTx(SqlAccounts):
     # tasks, as a worker sees them
 
     def claimable_owners(self) -> Sequence[str]:
-        query = select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner)
-        return list(self._db.execute(query).scalars())
+        return [owner for (owner,) in _OWNERS.rows(self._db)]
 
     def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
         self._bury(dead, now)
         if limit <= 0:
             return []
-        due = (
-            schema.WAITING,
-            task.c.desired == Desired.ENABLE.value,
-            task.c.start_at <= now,
-            task.c.end_at.is_(None) | (task.c.end_at > now),
-        )
-        found = self._all(_TASKS.where(*due).order_by(task.c.start_at, task.c.key).limit(limit))
-        return [self._take(one, owner, now) for one in found]
+        return [self._take(one, owner, now) for one in self._those(_DUE, now=now, limit=limit)]
 
     def owned(self, owner: str) -> Sequence[Task]:
-        return self._all(_TASKS.where(schema.OWNED, task.c.owner == owner).order_by(task.c.key))
+        return self._those(_OWNED, owner=owner)
 
     def set_state(self, key: int, *, owner: str, epoch: int, state: State, at: int, text: str = "") -> bool:
         held = self._held(key, owner, epoch)
@@ -205,24 +227,21 @@ class SqlTx(SqlAccounts):
         return True
 
     def checkpoint(self, owner: str, observed: Iterable[Observed]) -> int:
-        query = select(task.c.key, task.c.epoch).where(schema.OWNED, task.c.owner == owner)
-        held = {row.key: row.epoch for row in self._db.execute(query)}
+        held: dict[int, int] = dict(map(tuple, _EPOCHS.rows(self._db, owner=owner)))
         values = [
             {"task_key": one.key, "epoch": one.epoch, "at": one.at, "observed": msgspec.json.encode(one)}
             for one in observed
             if held.get(one.key) == one.epoch
         ]
         if values:
-            statement = upsert(checkpoint)
-            new = {name: statement.excluded[name] for name in ("epoch", "at", "observed")}
-            self._db.execute(statement.on_conflict_do_update(index_elements=[checkpoint.c.task_key], set_=new), values)
+            self._db.execute(_CHECKPOINT, values)
         return len(values)
 
     def sweep(self, now: int, *, dead: Collection[str]) -> Sequence[Task]:
         settled = {one.key: one for one in self._bury(dead, now)}
-        for one in self._all(_TASKS.where(schema.DOOMED, task.c.owner.is_(None))):
+        for one in self._those(_DOOMED):
             settled[one.key] = self._let_go(one, at=now, by=_CLOCK, text="")
-        for one in self._all(_TASKS.where(schema.MAY_END, task.c.end_at <= now)):
+        for one in self._those(_OVERDUE, now=now):
             settled[one.key] = self._move(one, Cause.ENDED, at=now, by=_CLOCK, text="its end time has passed")
         return list(settled.values())
 
@@ -240,9 +259,8 @@ class SqlTx(SqlAccounts):
     # history
 
     def add_event(self, task_key: int, *, at: int, name: str, text: str, by: str) -> None:
-        row = select(task.c.key, literal(at), literal(name), literal(text), literal(by))
-        there = row.where(task.c.key == task_key)
-        self._db.execute(insert(event).from_select(["task_key", "at", "name", "text", "by"], there))
+        values = {"event_at": at, "event_name": name, "event_text": text, "event_by": by}
+        self._db.execute(_ADD_EVENT, {"event_task": task_key, **values})
 
     def events(self, task_key: int, *, after: int = 0, limit: int = 100) -> Sequence[Event]:
         query = select(event).where(event.c.task_key == task_key, event.c.id > after)
@@ -268,8 +286,7 @@ class SqlTx(SqlAccounts):
 
     def _held(self, key: int, owner: str, epoch: int) -> Task | None:
         """The row, if this owner still holds it in this epoch."""
-        fence = (task.c.key == key, task.c.owner == owner, task.c.epoch == epoch)
-        return self._one(_TASKS.where(*fence))
+        return next(iter(self._those(_HELD, key=key, owner=owner, epoch=epoch)), None)
 
     def _let_go(self, held: Task, *, at: int, by: str, text: str) -> Task:
         """Nobody runs it any more; a row that is to be deleted goes."""
@@ -288,12 +305,15 @@ class SqlTx(SqlAccounts):
         return msgspec.structs.replace(before, **moved)
 
     def _task_of_key(self, key: int) -> Task:
-        [found] = self._all(_TASKS.where(task.c.key == key))
+        [found] = self._those(_ROW, key=key)
         return found
 
     def _of(self, account_id: int, family: str, *conditions: ColumnElement[bool]) -> list[Task]:
         query = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, *conditions)
         return self._all(query, account_id=account_id, family=family)
+
+    def _those(self, query: Prepared, **values: object) -> list[Task]:
+        return [self._task(row) for row in query.rows(self._db, **values)]
 
     def _one(self, query: "Select[Any]", **values: object) -> Task | None:
         return next(iter(self._all(query, **values)), None)
