@@ -4,6 +4,7 @@ A process that is frozen is a loop that is not stepped; one that is killed is a 
 """
 
 import asyncio
+import heapq
 import itertools
 import socket
 from asyncio import events
@@ -49,8 +50,6 @@ class Loop(asyncio.BaseEventLoop):
     def __init__(self, clock: Clock, on_defect: Callable[[str], None]) -> None:
         super().__init__()
         self._clock = clock
-        self._clock_resolution = 1e-6
-        self._selector = self
         numbers = itertools.count()
         self.set_task_factory(lambda loop, coro, **more: _Task(coro, loop=loop, number=next(numbers), **more))
         self.set_exception_handler(lambda _, context: on_defect(f"{context['message']}: {context.get('exception')!r}"))
@@ -58,18 +57,6 @@ class Loop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         return self._clock.now
-
-    # -- what BaseEventLoop asks of a real one
-
-    def select(self, _timeout: float | None) -> tuple[()]:
-        """No socket is ever ready, and time is moved by `Clockwork`."""
-        return ()
-
-    def _process_events(self, _events: object) -> None:
-        pass
-
-    def _write_to_self(self) -> None:
-        pass
 
     # -- sockets that are none, see `tests.sim.network`
 
@@ -100,9 +87,25 @@ class Loop(asyncio.BaseEventLoop):
         outer = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            self._run_once()  # type: ignore[attr-defined]
+            self._do(self._clock.now + STEP)
         finally:
             events._set_running_loop(outer)
+
+    def _do(self, end: float) -> None:
+        """As `BaseEventLoop._run_once`, without waiting."""
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        while scheduled and (scheduled[0]._when <= end or scheduled[0]._cancelled):
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            if not timer._cancelled:
+                ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Nothing to count: a timer that is cancelled goes when its time has come."""
 
 
 _ADDRESSES: dict[str, str] = {}

@@ -64,7 +64,7 @@ class Faults:
                 origin.jump(
                     self._rng.choice([-1, 1]) * self._rng.choice([4_000, HOUR]), (self._rng.choice([VIDEO, AUDIO]),)
                 )
-            case "change":
+            case "change" if origin.encoder.form.video:
                 origin.change()
             case "republish":
                 origin.republish()
