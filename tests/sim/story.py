@@ -11,7 +11,7 @@ from penstock.tasks.model import State
 from penstock.tasks.service import PullTasks
 from tests.sim.encoder import TRICKLE, any_format
 from tests.sim.faults import Faults
-from tests.sim.world import SECRET, Wish, World
+from tests.sim.world import SECRET, EngineWorld, Wish, World
 
 #: How long it may take until everything wanted flows when all is well again: the longest back-off, and some.
 RECOVERY = 75.0
@@ -51,10 +51,11 @@ class Truth:
 
     async def watch(self) -> None:
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(1 if self._world.has_agents else 5)
             self.look()
-            for wish in list(self._world.wishes.values()):
-                await self._look_at(wish)
+            if self._world.has_agents:
+                for wish in list(self._world.wishes.values()):
+                    await self._look_at(wish)
 
     def look(self) -> None:
         """Compare what each engine says with what its destinations saw."""
@@ -126,7 +127,8 @@ class Truth:
         """No text that was kept or logged may hold a secret."""
         world = self._world
         rows = world.store.read_now(lambda tx: [tx.events(task.key, limit=10_000) for task in tx.tasks(None, None)])
-        for text in [*world.logged, *(event.text for events in rows for event in events)]:
+        histories = [line.text for worker in world.workers.values() for line in worker.history.waiting()]
+        for text in [*world.logged, *histories, *(event.text for events in rows for event in events)]:
             if SECRET in text:
                 world.watch.fail(f"a text shows a secret: {text}")
 
@@ -159,39 +161,56 @@ def _without_media(seed: int, rng: random.Random) -> World:
     return World(seed, formats=[TRICKLE] * 3, tick=0.5, slowness=slowness, capacity=capacity)
 
 
+def _without_store(seed: int, rng: random.Random) -> World:
+    return EngineWorld(seed, formats=[TRICKLE] * rng.choice([1, 2]), tick=1.0)
+
+
+#: Timelines: media at message rate through whole workers.
 MEDIA = Kind(
     "media",
     _with_media,
     workers=(1, 2),
     tasks=(1, 2),
-    seconds=(20, 60),
+    seconds=(30, 100),
     calm=(1.5, 8),
     faults=[*["source"] * 8, *["sink"] * 4, "kill", "freeze", "leave", "store", *["api"] * 3],
 )
+#: Claims and lifecycle: workers that die, and callers that change their minds.
 CLAIMS = Kind(
     "claims",
     _without_media,
     workers=(2, 5),
     tasks=(3, 9),
-    seconds=(20, 40),
-    calm=(0.2, 1.5),
-    faults=[*["kill"] * 5, "freeze", "leave", "store", *["api"] * 3],
+    seconds=(10, 25),
+    calm=(0.1, 0.7),
+    faults=[*["kill"] * 6, "freeze", "leave", "store", *["api"] * 3],
 )
+#: Lifecycle, with everything that delays it.
+LIFE = Kind(
+    "lifecycle",
+    _without_media,
+    workers=(1, 3),
+    tasks=(1, 4),
+    seconds=(100, 400),
+    calm=(1, 10),
+    faults=["source", "source", "sink", "sink", "kill", "freeze", "leave", "store", "store", *["api"] * 4],
+)
+#: Supervisors: hours of retries.
 SUPERVISOR = Kind(
     "supervisor",
-    _without_media,
+    _without_store,
     workers=(1, 1),
     tasks=(1, 2),
-    seconds=(600, 3000),
+    seconds=(900, 2400),
     calm=(5, 60),
-    faults=[*["source"] * 4, *["sink"] * 4, "store", "api"],
+    faults=[*["source"] * 4, *["sink"] * 4, "api"],
 )
-KINDS = (MEDIA, CLAIMS, CLAIMS, SUPERVISOR)
+_KINDS = (MEDIA, CLAIMS, SUPERVISOR, CLAIMS, MEDIA, CLAIMS, SUPERVISOR, CLAIMS, SUPERVISOR, LIFE, CLAIMS, CLAIMS)
 
 
 def kind_of(seed: int) -> Kind:
     """Which kind of scenario a seed is."""
-    return KINDS[seed % len(KINDS)]
+    return _KINDS[seed % len(_KINDS)]
 
 
 def play(seed: int, kind: Kind | None = None) -> Outcome:

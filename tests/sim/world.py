@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 
 from penstock.app import transports
 from penstock.errors import Refused, StoreError, TaskNotFound
+from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
 from penstock.media.transport import Transports
 from penstock.net import Policy
@@ -33,8 +34,8 @@ from penstock.tasks.times import text as time_text
 from penstock.worker.agent import Agent, History
 from penstock.worker.engine import Engine, EngineConfig
 from tests.sim.clockwork import Clockwork, Loop
-from tests.sim.encoder import Encoder, Format
-from tests.sim.network import Network, Poller, Socket
+from tests.sim.encoder import Format
+from tests.sim.network import Network, Poller
 from tests.sim.peers import Ingest, Origin
 from tests.sim.watch import Watch
 
@@ -45,7 +46,7 @@ NOW = 1_769_853_600_000
 HOUR = 3600_000
 #: What stands in every URL and nowhere else: it must never be shown.
 SECRET = "s3cret"
-#: After a kill the parent hints the living workers; the lock is free at once.
+#: `sink.hold` in seconds.
 _HOLD = 30.0
 
 
@@ -155,10 +156,17 @@ class Worker:
             on_event=self.history.add,
         )
         self.engine.on_run = partial(world.runs, self)
+        await self.engine.start()
+        if world.has_agents:
+            await self._serve(self.engine)
+
+    async def _serve(self, engine: Engine) -> None:
+        """Run what the store says, until cancelled."""
+        world = self._world
         self.agent = Agent(
             id=self.name,
             store=self.store,
-            engine=self.engine,
+            engine=engine,
             plan=pull.plan,
             alive=world.alive,
             clock=world.wall,
@@ -166,21 +174,19 @@ class Worker:
             history=self.history,
             capacity=world.capacity,
         )
-        await self.engine.start()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._report())
+                group.create_task(self._report(engine))
                 await self.agent.run()
         finally:
             await self.agent.drain()
-            await self.engine.close()
-            self._world.left(self)
+            await engine.close()
+            world.left(self)
 
-    async def _report(self) -> None:
+    async def _report(self, engine: Engine) -> None:
         """The run socket: what is measured, each second."""
         while True:
-            assert self.engine is not None
-            self.snapshot = {one.key: one for one in self.engine.snapshot()}
+            self.snapshot = {one.key: one for one in engine.snapshot()}
             await asyncio.sleep(1)
 
     def hint(self) -> None:
@@ -209,6 +215,9 @@ class Wish:
 
 class World:
     """Everything there is, under one seed."""
+
+    #: Whether workers run what the store says.
+    has_agents = True
 
     def __init__(
         self,
@@ -245,6 +254,8 @@ class World:
         )
         self.workers: dict[str, Worker] = {}
         self._names = count()
+        self._tasks = count(1)
+        self._stopping: set[asyncio.Task[None]] = set()
         self._streams = count()
         self.wishes: dict[str, Wish] = {}
         #: Destinations of creations that got no answer.
@@ -428,11 +439,43 @@ class World:
         raise structlog.DropEvent
 
 
-def sockets_of(worker: Worker) -> list[Socket]:
-    """The connections of one worker."""
-    return [one for one in worker._world.network.sockets.values() if one._loop is worker.loop]
+class EngineWorld(World):
+    """One engine that is told directly what to run: many hours of supervisors, without store and callers."""
 
+    has_agents = False
 
-def encoders_of(world: World) -> list[Encoder]:
-    """Every encoder that there was."""
-    return world.watch.encoders
+    @property
+    def _worker(self) -> Worker:
+        return next(iter(self.workers.values()))
+
+    async def create(self, *, starts_in: float = 0, lasts: float = 24 * 3600) -> None:
+        task_id = str(next(self._tasks))
+        wish = Wish(task_id, True, self.rng.randrange(len(self.origins)), self.new_sink_url(), 0, 1 << 62)
+        self.wishes[task_id] = wish
+        self._tell(wish, {})
+
+    async def modify(self, wish: Wish, **fields: Any) -> bool:
+        if "end_time" in fields:
+            return False
+        self._tell(wish, fields)
+        return True
+
+    async def delete(self, wish: Wish) -> None:
+        self._tell(wish, {"status": "pause"})
+        del self.wishes[wish.task_id]
+
+    def _tell(self, wish: Wish, fields: dict[str, Any]) -> None:
+        enabled = fields["status"] == "enable" if "status" in fields else wish.enabled
+        [source] = fields.get("source_urls", [self.source_url(wish.source)])
+        sink = fields.get("to_url", wish.sink)
+        plan = Plan(sources=(Source(id="source", url=source),), sinks=(Sink(id="sink", url=sink),))
+        worker, key = self._worker, int(wish.task_id)
+
+        def tell() -> None:
+            assert worker.engine is not None
+            if enabled:
+                worker.engine.run(key, 1, plan)
+            else:
+                self._stopping.add(worker.loop.create_task(worker.engine.stop(key)))
+
+        worker.loop.call_soon(tell)
