@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import itertools
+import json
 import socket
 import threading
 import time
@@ -150,6 +151,12 @@ class Client:
     def call(self, action: str, **parameters: Any) -> dict[str, Any]:
         """The ``Response`` of a call."""
         answer = self.sdk.call_json(action, parameters)
+        response: dict[str, Any] = answer["Response"]
+        return response
+
+    def call_multipart(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """The same with the parameters as fields of a multipart body: texts, lists and objects."""
+        answer = json.loads(self.sdk.call(action, parameters, options={"IsMultipart": True}))
         response: dict[str, Any] = answer["Response"]
         return response
 

@@ -83,5 +83,18 @@ def encoded(parameters: Mapping[str, str]) -> str:
     return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in parameters.items())
 
 
-def as_json(parameters: Mapping[str, Any]) -> bytes:
+def as_json(parameters: Any) -> bytes:
     return json.dumps(parameters).encode()
+
+
+def multipart(parameters: Mapping[str, Any], boundary: str) -> bytes:
+    """The body of a multipart form as the vendor's Python SDK writes it: lists and objects are JSON; none is empty."""
+    body = b""
+    for name, value in parameters.items():
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n'.encode()
+        if isinstance(value, list | dict):
+            body += b"Content-Type: application/json\r\n\r\n" + as_json(value)
+        else:
+            body += b"\r\n" + str(value).encode()
+        body += b"\r\n"
+    return body + f"--{boundary}--\r\n".encode() if body else body

@@ -209,13 +209,15 @@ async def test_large_bodies_wait_for_each_other_and_small_ones_do_not(
 
         return server.Body(Head(method="POST", query="", headers={}), receive, large_bodies)
 
-    first = asyncio.create_task(body(200_000, whole=False).read(1_000_000))
+    endless = body(200_000, whole=False)
+    first = asyncio.create_task(endless.read(1_000_000))
     await arriving.wait()
 
     assert len(await body(1000).read(1_000_000)) == 1000
     for waiting in (body(200_000).read(1_000_000), first):
         with pytest.raises(BodyLost):
             await waiting
+    endless.drop()
     assert len(await body(200_000).read(1_000_000)) == 200_000
 
 

@@ -37,8 +37,8 @@ MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
 #: Connections at once; more are answered 503.
 MAX_CONNECTIONS = 2000
-#: Bodies longer than `SMALL_BODY` bytes that are read at once; more wait.
-LARGE_BODIES = 16
+#: Bodies longer than `SMALL_BODY` bytes that are in memory at once; more wait.
+LARGE_BODIES = 8
 #: Seconds that requests under way may take to end when the server stops.
 DRAIN_TIMEOUT = 5
 
@@ -61,11 +61,14 @@ class Api:
     async def _answer(self, head: Head, receive: Receive, send: Send) -> None:
         """Carry out a call, count it, and log it in one line."""
         began = time.monotonic()
+        body = Body(head, receive, self._large_bodies)
         try:
-            reply = await self._tencent.answer(head, Body(head, receive, self._large_bodies).read)
+            reply = await self._tencent.answer(head, body.read)
         except BodyLost:
             await respond(send, 408, b"The body did not arrive.\n", b"text/plain", (b"connection", b"close"))
             return
+        finally:
+            body.drop()
         took = time.monotonic() - began
         self._metrics.called(reply.service, reply.action, reply.code, took, limit=reply.limit)
         log.info(
@@ -133,7 +136,15 @@ class Body:
         self._head = head
         self._receive = receive
         self._large_bodies = large_bodies
+        self._is_large = False
         self._read: bytes | None = None
+
+    def drop(self) -> None:
+        """Nobody needs it any more; a large one makes room for the next."""
+        self._read = None
+        if self._is_large:
+            self._is_large = False
+            self._large_bodies.release()
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raise `BodyTooLarge` if it is longer than `limit` bytes, or `BodyLost`."""
@@ -154,12 +165,14 @@ class Body:
             body += part
         if not more:
             return body
-        async with self._large_bodies:
-            large = bytearray(body)
-            while more:
-                part, more = await self._next(limit - len(large))
-                large += part
-        return bytes(large)
+        await self._large_bodies.acquire()
+        self._is_large = True
+        parts, length = [body], len(body)
+        while more:
+            part, more = await self._next(limit - length)
+            parts.append(part)
+            length += len(part)
+        return b"".join(parts)
 
     async def _next(self, limit: int) -> tuple[bytes, bool]:
         """The next part, at most `limit` bytes, and whether there are more. Raise as `read`."""
