@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -12,7 +13,7 @@ from tests.parts import MISSING
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What `tests/sim` plays."""
     parser.addoption("--seed", type=int, default=None, help="play this one scenario of the simulation")
-    parser.addoption("--seeds", type=int, default=60, help="play so many scenarios of the simulation")
+    parser.addoption("--seeds", type=int, default=None, help="play so many scenarios of the simulation")
 
 
 def pytest_configure() -> None:
@@ -24,7 +25,13 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the packages that skipped tests wait for; with xdist only their reports know."""
+    """Say what was simulated, and name the packages that skipped tests wait for; with xdist only reports know."""
+    simulated: Counter[str] = Counter()
+    for report in [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]:
+        simulated.update(dict(report.user_properties).get("simulated", {}))
+    if simulated:
+        terminalreporter.section("simulated")
+        terminalreporter.line(", ".join(f"{amount:.1f} {what}" for what, amount in sorted(simulated.items())))
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     found = (re.search(rf"{MISSING}\S+ \(package ([^\s)]+)\)", reason) for reason in reasons)
     packages = {match[1] for match in found if match}

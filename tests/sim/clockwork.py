@@ -50,10 +50,22 @@ class Loop(asyncio.BaseEventLoop):
     def __init__(self, clock: Clock, on_defect: Callable[[str], None]) -> None:
         super().__init__()
         self._clock = clock
-        numbers = itertools.count()
-        self.set_task_factory(lambda loop, coro, **more: _Task(coro, loop=loop, number=next(numbers), **more))
+        self._numbers = itertools.count()
+        self._tasks: set[_Task] = set()
+        self.set_task_factory(self._new_task)
         self.set_exception_handler(lambda _, context: on_defect(f"{context['message']}: {context.get('exception')!r}"))
         self.frozen = False
+
+    def _new_task(self, _loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
+        task = _Task(coro, loop=self, number=next(self._numbers), **more)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that are not done, oldest first."""
+        return sorted(self._tasks, key=hash)
 
     def time(self) -> float:
         return self._clock.now
@@ -141,10 +153,9 @@ class Clockwork:
         self.loops.remove(loop)
         loop.set_exception_handler(lambda *_: None)
         for _ in range(100):
-            tasks = asyncio.all_tasks(loop)
-            if not tasks:
+            if not loop.tasks:
                 break
-            for task in tasks:
+            for task in loop.tasks:
                 task.cancel()
             while loop._ready:  # type: ignore[attr-defined]
                 loop.step()

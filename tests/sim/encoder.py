@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
+from functools import cached_property
 from struct import Struct
 
 from tests.packets import AVC_HEADER, AVC_HEADER_720P, HEVC_HEADER, aac_header, metadata
@@ -34,14 +35,14 @@ class Format:
     #: By how much the sound's clock is ahead of the picture's.
     skew: int = 0
 
-    @property
+    @cached_property
     def video_header(self) -> bytes:
         """Empty: no picture."""
         if not self.video:
             return b""
         return HEVC_HEADER if self.video == "hevc" else _AVC_HEADERS[self.profile]
 
-    @property
+    @cached_property
     def audio_header(self) -> bytes:
         """Empty: no sound, or of a kind without headers."""
         return aac_header(self.rate, self.channels) if self.audio == "aac" else b""

@@ -299,6 +299,7 @@ class Watcher(Protocol):
     """Sees what an ingest gets."""
 
     def begins(self, publisher: "Publisher") -> None: ...
+    def late(self, publisher: "Publisher") -> None: ...
     def takes(self, publisher: "Publisher", type_: int, time: int, payload: bytes) -> None: ...
 
 
@@ -315,6 +316,12 @@ class Publisher(Session):
     def begin(self) -> None:
         self.publishing = True
         self.ingest.watch.begins(self)
+
+    def took(self, data: bytes) -> None:
+        if self.alive:
+            super().took(data)
+        else:
+            self.ingest.watch.late(self)
 
     def media(self, type_: int, time: int, payload: bytes) -> None:
         if self.publishing and type_ > 7:

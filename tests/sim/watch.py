@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from struct import pack
+from zlib import crc32
 
 from penstock.media.packet import SILENT_AAC
 from tests.rtmp_wire import AUDIO, VIDEO
@@ -47,11 +49,11 @@ class Output:
         self.messages += 1
         if type_ == VIDEO:
             if payload[1] == 0:
-                self._headers[VIDEO] = payload
+                self._take_header(VIDEO, payload, codec=payload[:1])
                 return
         elif type_ == AUDIO:
             if payload[0] >> 4 == 10 and payload[1] == 0:
-                self._headers[AUDIO] = payload
+                self._take_header(AUDIO, payload, codec=payload)
                 return
         else:
             return
@@ -62,6 +64,13 @@ class Output:
             self._take_sound(time, payload)
         elif self._headers.get(AUDIO, b"")[:2] != b"\xaf\x00":
             self._fail("silent AAC without an AAC header")
+
+    def _take_header(self, type_: int, payload: bytes, codec: bytes) -> None:
+        """A header; what receivers cannot follow may not change: `codec`."""
+        before = self._headers.get(type_)
+        if before is not None and not before.startswith(codec):
+            self._fail(f"the codec changes on one connection: {before.hex()} {payload.hex()}")
+        self._headers[type_] = payload
 
     def _follow(self, now: float, type_: int, time: int) -> int:
         """The time unwrapped; it must rise."""
@@ -135,6 +144,7 @@ class Watch:
         self._moved: dict[str, float] = {}
         self.violations: list[str] = []
         self.messages = 0
+        self.digest = 0
 
     def add(self, encoder: Encoder) -> int:
         """An encoder's number."""
@@ -157,10 +167,15 @@ class Watch:
 
     def takes(self, publisher: Publisher, type_: int, time: int, payload: bytes) -> None:
         self.messages += 1
+        self.digest = crc32(payload, crc32(pack(">dI", self._clock(), time), self.digest))
         now, output = self._clock(), self.outputs[publisher]
         output.take(now, type_, time, payload)
         if output.moved_at == now:
             self._moved[publisher.name] = now
+
+    def late(self, publisher: Publisher) -> None:
+        """Our system took bytes before it knew that the destination had closed."""
+        self._moved[publisher.name] = self._clock()
 
     def delivered_within(self, name: str, seconds: float) -> bool:
         """Whether a stream's destination has lately seen media time move."""
