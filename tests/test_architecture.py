@@ -96,16 +96,12 @@ def cycle(graph: Mapping[str, set[str]]) -> list[str]:
 
 def test_every_room_sees_only_what_it_may() -> None:
     known = modules()
-    assert [
-        broken for name, path in known.items() for broken in violations(path.read_text(), name, known)
-    ] == []
+    assert [broken for name, path in known.items() for broken in violations(path.read_text(), name, known)] == []
 
 
 def test_no_import_goes_in_a_circle() -> None:
     known = modules()
-    assert (
-        cycle({name: imports(path.read_text(), name, known) - {name} for name, path in known.items()}) == []
-    )
+    assert cycle({name: imports(path.read_text(), name, known) - {name} for name, path in known.items()}) == []
 
 
 # The rule itself is tried on planted texts, in a package that has these modules.

@@ -31,9 +31,7 @@ def run_pytest(folder: Path, *options: str, ci: str) -> subprocess.CompletedProc
     for name in [name for name in env if name.startswith("PYTEST_")]:
         del env[name]
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", *options, str(folder)]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_missing_part_skips_and_the_summary_names_its_package(tmp_path: Path, xdist: list[str]) -> None:
