@@ -68,7 +68,7 @@ class Line:
 
     def v1(self, method: str, **parameters: str) -> dict[str, Any]:
         """The ``Response`` of a call in the old form."""
-        given = parameters | {
+        given = {
             "Action": LIST,
             "Version": "2018-08-01",
             "Region": "ap-guangzhou",
@@ -76,6 +76,7 @@ class Line:
             "Nonce": "1",
             "SecretId": self._account.secret_id,
             "Timestamp": str(self._now_s),
+            **parameters,
         }
         given["Signature"] = signing.v1(
             secret_key=self._account.secret_key, method=method, host=self._host, parameters=given
@@ -256,7 +257,7 @@ def test_memory_is_bounded_whatever_is_sent(tmp_path: Path) -> None:
     wait.
     """
     connections = 60
-    with api_process(tmp_path / "data") as (pid, address, account), Line(address, account) as warm:
+    with api_process(tmp_path / "data", "hostile") as (pid, address, [account]), Line(address, account) as warm:
         assert warm.post(b'{"TaskId": "' + b"x" * 9 * MB + b'"}')["TotalNum"] == 0
         before = memory_mb(pid)
 
@@ -277,10 +278,10 @@ def test_memory_is_bounded_whatever_is_sent(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def api_process(data: Path) -> Iterator[tuple[int, tuple[str, int], NewAccount]]:
-    """`penstock api` alone, in a process of its own."""
+def api_process(data: Path, *names: str) -> Iterator[tuple[int, tuple[str, int], list[NewAccount]]]:
+    """`penstock api` alone, in a process of its own, with these accounts: pid, address, accounts."""
     store = open_store("", data, None, migrate=True, inline=True)
-    account = asyncio.run(create_account(store, "hostile"))
+    accounts = [asyncio.run(create_account(store, name, task_limit=100_000)) for name in names]
     store.close()
     sock = socket.create_server(("127.0.0.1", 0))
     address: tuple[str, int] = sock.getsockname()
@@ -292,7 +293,7 @@ def api_process(data: Path) -> Iterator[tuple[int, tuple[str, int], NewAccount]]
     )
     sock.close()
     try:
-        yield process.pid, address, account
+        yield process.pid, address, accounts
     finally:
         os.kill(process.pid, signal.SIGTERM)
         process.wait(20)
