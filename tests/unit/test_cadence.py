@@ -78,3 +78,12 @@ def test_an_hour_of_jitter_makes_no_false_stall() -> None:
         assert now - before < cadence.limit
         cadence.moved(now)
         before = now
+
+
+def test_a_source_that_is_lost_after_each_step_keeps_the_longest_limit() -> None:
+    """There are no pauses to learn from: those between its connections are not its own."""
+    cadence = Cadence()
+    for second in range(0, 60, 10):
+        cadence.begin()
+        cadence.moved(second)
+        assert cadence.limit == MOST

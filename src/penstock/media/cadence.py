@@ -45,7 +45,7 @@ class Cadence:
     @property
     def limit(self) -> float:
         """Seconds of silence after which the source has stalled."""
-        if self._began is None or self._last is None or self._last - self._began < _KNOWN:
+        if self._began is None or self._last is None or not self._windows or self._last - self._began < _KNOWN:
             return MOST
         longest = max(pause for _, pause in self._windows)
         return min(MOST, max(LEAST, _FACTOR * longest))
