@@ -1,5 +1,6 @@
 """RTMP as a source and as a sink: connect, work, raise. No retry, no state."""
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ from penstock.media.rtmp.session import Session, command, split_url
 from penstock.media.stream import Receiver, Stream
 from penstock.net import Policy
 
+#: Seconds in which a destination may take what is queued for it, and our goodbye.
+GOODBYE = 1.5
 #: What a server says when the publisher has left.
 _END_CODES = ("NetStream.Play.UnpublishNotify", "NetStream.Play.Stop", "NetStream.Play.Complete")
 
@@ -70,7 +73,8 @@ class RtmpSink:
                 connection.send(command("FCUnpublish", 6, None, name))
                 connection.send(command("deleteStream", 7, None, session.stream_id))
                 connection.finish()
-                await connection.wait_closed()
+                await asyncio.wait([connection.closed], timeout=GOODBYE)
+                connection.close(None)
         raise SinkError(_without_key(reason or "ended", self._url))
 
 
