@@ -55,6 +55,7 @@ class Relay:
         self._rng = rng
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
+        self._sampled_at = self._loop.time()
         self._stream = Stream(pump)
         self._timeline = Timeline(self._stream.push, on_break=self._break)
         self._plan = plan
@@ -202,9 +203,10 @@ class Relay:
         self.source.measure()
         self._watch(self.source)
         for sink in self.sinks.values():
-            self._sample_sink(sink)
+            self._sample_sink(sink, self._sampled_at)
             if self._feeding is not None and self._timeline.on_air:
                 sink.want(True)
+        self._sampled_at = now
         if (self._timeline.end or 0) > self._span * 1000:
             self._break(f"its clock has run for {self._span / 86400:.3g} days")
             self._timeline.rewind()
@@ -217,9 +219,10 @@ class Relay:
         elif not self._timeline.on_air or self._feeding is None:
             self._timeline.hold(self._lost_end + (now - self._lost_at) * 1000)
 
-    def _sample_sink(self, sink: Supervisor) -> None:
+    def _sample_sink(self, sink: Supervisor, since: float) -> None:
+        """Measure a sink. What has moved did so at `since` or later, which is long ago if this process stood still."""
         moved = sink.measure()
         sink.meter.codecs = self.source.meter.codecs
         receiver = self._receivers.get(sink)
         if receiver is not None and receiver.joined and moved and sink.meter.advance(receiver.timestamp):
-            sink.progressed()
+            sink.progressed(since)

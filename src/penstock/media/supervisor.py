@@ -139,9 +139,9 @@ class Supervisor:
         self.meter.begin()
         self._enter(NodeState.CONNECTED)
 
-    def progressed(self) -> None:
-        """Bytes and media time have moved."""
-        self.meter.progress_at = self._loop.time()
+    def progressed(self, at: float | None = None) -> None:
+        """Bytes and media time have moved: now, or as far as is known `at` that time."""
+        self.meter.progress_at = self._loop.time() if at is None else at
         if self.state is NodeState.CONNECTED:
             self._flowing_at = self.meter.progress_at
             self.error = ""

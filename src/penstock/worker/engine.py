@@ -168,6 +168,7 @@ class Engine:
     # -- in the model's words
 
     def _observe(self, key: int, run: _Run) -> Observed:
+        self._settle(run)
         relay = run.relay
         return Observed(
             key=key,
