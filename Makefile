@@ -7,7 +7,7 @@ OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
 BENCHES = $(basename $(notdir $(shell grep -l '^def main' bench/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check format lock bench soak clean
+.PHONY: help setup system demo test check format lock coverage bench soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -41,6 +41,9 @@ format: setup ## Mend what ruff can mend by itself
 
 lock: setup ## Make the locks again from pyproject.toml; ARGS=--upgrade for newer versions
 	@scripts/lock $(ARGS)
+
+coverage: setup .venv-mainland/.stamp ## Write docs/coverage.md anew, from the schemas and from what the tests prove
+	@scripts/coverage
 
 bench: setup ## Measure, some of it against real peers; ARGS=name chooses one
 	@for name in $(or $(ARGS),$(BENCHES)); do \

@@ -90,6 +90,17 @@ def test_what_makes_no_call_is_refused_in_the_vendors_form(
 
 
 @pytest.mark.parametrize(
+    "authorization", ["SKIP", "TC3-HMAC-SHA256 x", "Bearer x", ""], ids=["SKIP", "half", "another", "none"]
+)
+def test_what_is_not_authorized_as_prescribed_is_refused(
+    http: httpx.Client, endpoint: Endpoint, account: NewAccount, authorization: str
+) -> None:
+    headers = {**signed(endpoint, account, b"{}"), "authorization": authorization}
+
+    assert error_of(http.post("/", content=b"{}", headers=headers)) == "AuthFailure.InvalidAuthorization"
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"", "InvalidParameter"),

@@ -3,12 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import inspect
 
 from penstock import errors
 from penstock.api.tencent import forms, live, schema
@@ -19,10 +17,8 @@ from penstock.api.tencent.live import (
     DescribeLivePullStreamTaskStatus,
     ModifyLivePullStreamTask,
 )
-from penstock.api.tencent.schema import Request
-
-VENDOR = json.loads((Path(__file__).parent / "vendor_live.json").read_text())
-SITES = ("mainland", "international")
+from penstock.api.tencent.schema import AnswerPart, Request
+from tests.tencent.vendor import MAY_BE_ABSENT, NOT_ANSWERED, NOT_SERVED, OURS, SITES, VENDOR, fields
 
 REQUESTS: list[type[Request]] = [
     CreateLivePullStreamTask,
@@ -31,61 +27,19 @@ REQUESTS: list[type[Request]] = [
     DescribeLivePullStreamTaskStatus,
     ModifyLivePullStreamTask,
 ]
-ANSWERS: dict[str, type] = {
+ANSWERS: dict[str, type[AnswerPart]] = {
     "CreateLivePullStreamTask": live.TaskCreated,
     "DeleteLivePullStreamTask": schema.Answer,
     "DescribeLivePullStreamTasks": live.TasksDescribed,
     "DescribeLivePullStreamTaskStatus": live.StatusDescribed,
     "ModifyLivePullStreamTask": schema.Answer,
 }
-PARTS: dict[str, type] = {
+PARTS: dict[str, type[AnswerPart]] = {
     "PullStreamTaskInfo": live.PullStreamTaskInfo,
     "RecentPullInfo": live.RecentPullInfo,
     "TaskStatusInfo": live.TaskStatusInfo,
     "PullPushWatermarkInfo": live.WatermarkInfo,
 }
-
-#: Field of a request -> why it is required there and not here.
-MAY_BE_ABSENT = {
-    "DeleteLivePullStreamTask.TaskId": "SpecifyTaskId names the task as well",
-    "ModifyLivePullStreamTask.TaskId": "SpecifyTaskId names the task as well",
-    "DescribeLivePullStreamTaskStatus.TaskId": "SpecifyTaskId names the task as well",
-    **dict.fromkeys(
-        [f"PullPushWatermarkInfo.{name}" for name in ("XPosition", "YPosition", "Width", "Height", "Location")],
-        "the vendor's pages give defaults",
-    ),
-}
-#: Field of a request -> why it is here and not there.
-OURS = {
-    "DescribeLivePullStreamTaskStatus.SpecifyTaskId": "whoever chose the id may use it everywhere",
-}
-#: Field of an answer -> why it is there and not here.
-NOT_ANSWERED = {
-    "PullStreamTaskInfo.CallbackInfo": "no callback is sent yet, so there is nothing true to say",
-    "PullStreamTaskInfo.TranscodeTemplateName": "nothing is transcoded, and the international SDK lacks it",
-}
-
-KINDS: dict[type, str] = {
-    inspect.StrType: "string",
-    inspect.IntType: "int",
-    inspect.VarTupleType: "list",
-    inspect.StructType: "object",
-}
-
-
-def fields(kind: type) -> dict[str, tuple[str, bool]]:
-    """Name -> the vendor's name of the type, and whether it is required."""
-    described = inspect.type_info(kind)
-    assert isinstance(described, inspect.StructType)
-    return {field.encode_name: (type_name(field.type), field.required) for field in described.fields}
-
-
-def type_name(kind: inspect.Type) -> str:
-    if isinstance(kind, inspect.Metadata):
-        return type_name(kind.type)
-    if isinstance(kind, inspect.LiteralType):
-        return "int" if isinstance(kind.values[0], int) else "string"
-    return KINDS[type(kind)]
 
 
 def vendors_input(action: str) -> dict[str, tuple[str, bool]]:
@@ -102,6 +56,12 @@ def examples() -> Iterator[Any]:
         for action, described in VENDOR[site]["actions"].items():
             for example in described["examples"]:
                 yield pytest.param(action, example["input"], id=f"{site}-{action}")
+
+
+def test_every_action_on_pull_tasks_is_served_or_has_its_reason() -> None:
+    theirs = {action for site in SITES for action in VENDOR[site]["of_pull_tasks"]}
+
+    assert theirs == {kind.__name__ for kind in REQUESTS} | NOT_SERVED.keys()
 
 
 @pytest.mark.parametrize("kind", REQUESTS, ids=lambda kind: kind.__name__)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from penstock.api.tencent import codes
 from penstock.api.tencent.codes import ApiError
@@ -40,6 +41,13 @@ class Answer(AnswerPart, kw_only=True):
 def given(part: Part) -> dict[str, Any]:
     """What is there, by the names of the fields."""
     return {name: value for name, value in msgspec.structs.asdict(part).items() if value is not msgspec.UNSET}
+
+
+def fields_of(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    """All that was declared of a struct's fields."""
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    return described.fields
 
 
 def from_json(body: bytes, kind: type[R]) -> R:

@@ -1,0 +1,108 @@
+"""Each parameter of Create and Modify: kept and given back, or refused because nothing would follow it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.test_live import at, created, described, wish
+
+MODIFY = "ModifyLivePullStreamTask"
+OTHER = "rtmp://127.0.0.1:9/live/other"
+
+#: What both actions keep, and what Describe gives back of it.
+KEPT: dict[str, Any] = {
+    "VodRefreshType": "ContinueBreakPoint",
+    "VodLocalMode": 1,
+    "CallbackEvents": ["TaskAlarm"],
+    "CallbackUrl": "https://127.0.0.1/called?key=secret",
+    "Comment": "夜班, 2nd floor",
+}
+#: What asks for something that is not served yet.
+NOT_SERVED: dict[str, Any] = {
+    "FileIndex": 1,
+    "OffsetTime": 10,
+    "BackupSourceType": "PullVodPushLive",
+    "BackupSourceUrl": "rtmp://127.0.0.1/live/backup",
+    "BackupToUrl": "rtmp://127.0.0.1/live/second",
+    "WatermarkList": [{"PictureUrl": "http://127.0.0.1/logo.png"}],
+}
+NOT_SERVED_IN_CREATE = {**NOT_SERVED, "RecordTemplateId": "1", "TranscodeTemplateName": "hd"}
+NOT_SERVED_IN_MODIFY = {**NOT_SERVED, "BackupVodUrl": "http://127.0.0.1/slate.mp4"}
+#: What says that none of that is wanted.
+EMPTY: dict[str, Any] = {"BackupSourceType": "", "BackupSourceUrl": "", "BackupToUrl": "", "WatermarkList": []}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_create_keeps_it(client: Client, name: str) -> None:
+    assert described(client, created(client, **{name: KEPT[name]}))[name] == KEPT[name]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_modify_changes_it(client: Client, name: str) -> None:
+    task_id = created(client)
+    client.call(MODIFY, TaskId=task_id, Operator="a", **{name: KEPT[name]})
+
+    assert described(client, task_id)[name] == KEPT[name]
+
+
+def test_loops_are_a_text_in_create_and_a_number_in_modify(client: Client) -> None:
+    task_id = created(client, VodLoopTimes="3")
+    before = described(client, task_id)["VodLoopTimes"]
+    client.call(MODIFY, TaskId=task_id, Operator="a", VodLoopTimes=5)
+
+    assert (before, described(client, task_id)["VodLoopTimes"]) == (3, 5)
+
+
+def test_extra_commands_are_taken(client: Client) -> None:
+    assert created(client, ExtraCmd="ignore_region")
+
+
+def test_modify_moves_source_destination_and_times(client: Client) -> None:
+    task_id = created(client)
+    change = {"SourceUrls": [OTHER], "ToUrl": "rtmp://127.0.0.1:9/live/x", "StartTime": at(hours=1)}
+    client.call(MODIFY, TaskId=task_id, Operator="a", EndTime=at(hours=3), **change)
+    info = described(client, task_id)
+
+    assert (info["SourceUrls"], info["StartTime"]) == ([OTHER], change["StartTime"])
+    assert (info["DomainName"], info["AppName"], info["StreamName"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("name", NOT_SERVED_IN_CREATE)
+def test_create_refuses_what_is_not_served(client: Client, name: str) -> None:
+    code, message = client.refused("CreateLivePullStreamTask", **wish(**{name: NOT_SERVED_IN_CREATE[name]}))
+
+    assert (code, message.endswith("not served yet.")) == ("UnsupportedOperation", True)
+
+
+@pytest.mark.parametrize("name", NOT_SERVED_IN_MODIFY)
+def test_modify_refuses_what_is_not_served(client: Client, name: str) -> None:
+    task_id = created(client)
+    before = described(client, task_id)
+    change = {name: NOT_SERVED_IN_MODIFY[name]}
+
+    assert client.refused(MODIFY, TaskId=task_id, Operator="a", **change)[0] == "UnsupportedOperation"
+    assert described(client, task_id) == before
+
+
+def test_empty_means_that_it_is_not_wanted(client: Client) -> None:
+    task_id = created(client, **EMPTY, RecordTemplateId="", TranscodeTemplateName="")
+    client.call(MODIFY, TaskId=task_id, Operator="a", **EMPTY, BackupVodUrl="")
+    info = described(client, task_id)
+
+    assert {name: info[name] for name in EMPTY} == EMPTY
+
+
+def test_a_task_that_has_ended_runs_again_with_a_later_end_alone(client: Client, endpoint: Endpoint) -> None:
+    task_id = created(client, EndTime=at(minutes=2))
+    endpoint.ahead_ms = 150_000
+    try:
+        asyncio.run(endpoint.store.write(lambda tx: tx.sweep(endpoint.now(), dead=())))
+        code, _ = client.refused(MODIFY, TaskId=task_id, Operator="a", Status="enable")
+        client.call(MODIFY, TaskId=task_id, Operator="a", Status="enable", EndTime=at(hours=1))
+    finally:
+        endpoint.ahead_ms = 0
+
+    assert code == "FailedOperation.ConflictAction"
+    assert described(client, task_id)["Status"] == "enable"
