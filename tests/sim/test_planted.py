@@ -80,18 +80,6 @@ def believed_active(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engines, "ACTIVE", 60.0)
 
 
-def never_active(patch: pytest.MonkeyPatch) -> None:
-    """What is delivered is not noticed."""
-    observe = Engine._observe
-
-    def inactive(self: Engine, key: int, run: Any) -> Any:
-        if run.state is State.ACTIVE:
-            run.state = State.INACTIVE
-        return observe(self, key, run)
-
-    patch.setattr(Engine, "_observe", inactive)
-
-
 def shown_secrets(patch: pytest.MonkeyPatch) -> None:
     """Errors show the URL."""
     patch.setattr(engines, "_masked", lambda url: url)
@@ -175,7 +163,6 @@ DEFECTS: Mapping[Plant, tuple[Kind, str]] = {
     old_headers: (MEDIA, "under another header"),
     join_anywhere: (MEDIA, "without the one before"),
     believed_active: (LIFE, "is ACTIVE, but"),
-    never_active: (LIFE, "is INACTIVE, but"),
     shown_secrets: (LIFE, "shows a secret"),
     quoted_key: (LIFE, "shows a secret"),
     silent_errors: (LIFE, "does not say why"),
