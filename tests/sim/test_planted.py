@@ -12,7 +12,7 @@ from penstock.media.rtmp import transport
 from penstock.media.stream import Stream
 from penstock.media.supervisor import Backoff
 from penstock.media.timeline import Timeline
-from penstock.tasks.model import State, Task
+from penstock.tasks.model import Task
 from penstock.worker import engine as engines
 from penstock.worker.agent import Agent
 from penstock.worker.engine import Engine
