@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from penstock.media import packet
+from penstock.media import headers, packet
 from penstock.media import timeline as timelines
+from penstock.media.headers import Headers
 from penstock.media.relay import Relay
 from penstock.media.rtmp import transport
 from penstock.media.stream import Stream
@@ -56,18 +57,18 @@ def no_silence(patch: pytest.MonkeyPatch) -> None:
 
 def no_break(patch: pytest.MonkeyPatch) -> None:
     """Codecs change under way."""
-    patch.setattr(timelines, "incompatibility", lambda *_: "")
+    patch.setattr(headers, "incompatibility", lambda *_: "")
 
 
 def old_headers(patch: pytest.MonkeyPatch) -> None:
     """Headers that were sent once are not sent again."""
-    send = Timeline._headers_of
+    send = Headers.send
 
-    def once(self: Timeline, type_: int, dts: int) -> None:
-        if type_ not in self._sent:
+    def once(self: Headers, type_: int, dts: int) -> None:
+        if type_ not in self.sent:
             send(self, type_, dts)
 
-    patch.setattr(Timeline, "_headers_of", once)
+    patch.setattr(Headers, "send", once)
 
 
 def join_anywhere(patch: pytest.MonkeyPatch) -> None:

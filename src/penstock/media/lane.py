@@ -15,8 +15,9 @@ from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, VIDEO
 from penstock.media.rtmp import chunk
 from penstock.media.rtmp.chunk import ChunkReader, message
+from penstock.media.steady import Steady
 from penstock.media.stream import Stream
-from penstock.media.timeline import MAX_STEP_FORWARD, SOUND_PATIENCE, Steady, Timeline
+from penstock.media.timeline import MAX_STEP_FORWARD, SOUND_PATIENCE, Timeline
 
 #: Chunk sizes below this cost receivers more than the lane saves us; ours for commands must fit, too.
 MIN_CHUNK_SIZE = 4096

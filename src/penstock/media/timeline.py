@@ -16,20 +16,18 @@ modulo 2^32). The rules, measured on real receivers:
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
+from penstock.media.headers import Emit, Headers
 from penstock.media.packet import (
     AUDIO,
     DATA,
     DEFAULT_AUDIO_HEADER,
-    SILENT_AAC,
     VIDEO,
     Kind,
-    aac_config,
-    codec_name,
     composition_time,
     with_composition_time,
 )
+from penstock.media.steady import Steady
 
 #: A step of one source's clock outside these bounds is a jump.
 MAX_STEP_BACK = 1000
@@ -46,12 +44,6 @@ _TYPICAL_FRAME = 40.0
 _WRAP = 1 << 32
 
 
-class Emit(Protocol):
-    """Takes the output: message type, timestamp, payload, what it is."""
-
-    def __call__(self, type_: int, timestamp: int, payload: bytes, kind: Kind, /) -> None: ...
-
-
 class _Input:
     """One kind (sound or picture) of the source on air."""
 
@@ -64,30 +56,6 @@ class _Input:
         self.adjustment = 0
 
 
-class Steady:
-    """What it takes to send on messages that need no decision.
-
-    While frames and sounds follow each other as expected, `Timeline` does nothing but add the shifts. Times in ms,
-    unwrapped; `last` is input time, `dts` and `end` are the output's; see `penstock.media.lane`.
-    """
-
-    __slots__ = (
-        *("audio_dts", "audio_end", "audio_last", "audio_shift", "frame", "frame_before", "sound"),
-        *("video_dts", "video_end", "video_last", "video_shift"),
-    )
-    video_shift: int
-    video_last: int
-    video_dts: int
-    video_end: float
-    frame: float
-    frame_before: int
-    audio_shift: int
-    audio_last: int
-    audio_dts: int
-    audio_end: float
-    sound: float
-
-
 class Timeline:
     """Splices the messages of one source after another into one continuous stream.
 
@@ -97,16 +65,13 @@ class Timeline:
 
     def __init__(self, emit: Emit, *, on_break: Callable[[str], None] = lambda _: None) -> None:
         self._emit = emit
-        self._on_break = on_break
+        self._headers = Headers(emit, on_break)
         # The output.
         self._video_dts: int | None = None
         self._video_end: float | None = None
         self._audio_dts: int | None = None
         self._audio_end: float | None = None
         self._frame = _TYPICAL_FRAME
-        self._sound = 1024_000 / 48_000
-        self._sent: dict[int, bytes] = {}
-        self._sent_metadata: bytes | None = None
         self.squeezed = 0
         self.silent = 0
         self.dropped = 0
@@ -117,8 +82,7 @@ class Timeline:
     def switch(self) -> None:
         """Begin a new source: what comes next is spliced to what was sent."""
         self._settle()
-        self._headers: dict[int, bytes] = {}
-        self._metadata: bytes | None = None
+        self._headers.switch()
         self._offset: int | None = None
         self._key_pts: int | None = None
         self._early: list[tuple[int, int, bytes, Kind]] = []
@@ -144,10 +108,10 @@ class Timeline:
         """Take one message of the source on air; `timestamp` is modulo 2^32."""
         self._settle()
         if kind is Kind.HEADER:
-            self._headers[type_] = payload
+            self._headers.announced[type_] = payload
             return
         if kind is Kind.METADATA:
-            self._metadata = payload
+            self._headers.metadata = payload
             return
         if kind is Kind.NOTHING:
             return
@@ -200,8 +164,7 @@ class Timeline:
             or self._audio_end is None
             or self._early
             or not self._has_own_sound
-            or self._headers.get(VIDEO) != self._sent.get(VIDEO)
-            or self._headers.get(AUDIO) != self._sent.get(AUDIO)
+            or not self._headers.settled
             or (self._key_pts is not None and audio.last < self._key_pts)
         ):
             return None
@@ -209,7 +172,7 @@ class Timeline:
         now.video_shift, now.audio_shift = self._offset + video.adjustment, self._offset + audio.adjustment
         now.video_last, now.video_dts, now.video_end = video.last, self._video_dts, self._video_end
         now.audio_last, now.audio_dts, now.audio_end = audio.last, self._audio_dts, self._audio_end
-        now.frame, now.frame_before, now.sound = self._frame, self._frame_before, self._sound
+        now.frame, now.frame_before, now.sound = self._frame, self._frame_before, self._headers.sound
         return now
 
     def _settle(self) -> None:
@@ -271,23 +234,24 @@ class Timeline:
 
     def _may_begin(self, type_: int, time: int, kind: Kind) -> bool:
         if kind is Kind.KEYFRAME:
-            first_output = not self._sent
-            return not first_output or AUDIO in self._headers or not self._sound_expected(time)
+            first_output = not self._headers.sent
+            return not first_output or AUDIO in self._headers.announced or not self._sound_expected(time)
         return kind is Kind.SOUND and not self._picture_expected()
 
     def _sound_expected(self, time: int) -> bool:
         """Whether a new output should wait for the source's sound before it begins."""
-        told = self._metadata
+        told = self._headers.metadata
         if told is not None and b"videocodecid" in told and b"audiocodecid" not in told:
             return False
         first = next((t for type_, t, _, kind in self._early if kind is Kind.KEYFRAME), time)
         return time - first < HEADER_PATIENCE
 
     def _picture_expected(self) -> bool:
-        if VIDEO in self._headers or self._inputs[VIDEO].last is not None:
+        if VIDEO in self._headers.announced or self._inputs[VIDEO].last is not None:
             return True
-        if self._metadata is not None and b"audiocodecid" in self._metadata:
-            return b"videocodecid" in self._metadata or b"width" in self._metadata
+        told = self._headers.metadata
+        if told is not None and b"audiocodecid" in told:
+            return b"videocodecid" in told or b"width" in told
         return len(self._early) < MAX_EARLY
 
     def _keep(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
@@ -297,7 +261,7 @@ class Timeline:
             self.dropped += 1
             return
         self._early.append((type_, time, payload, kind))
-        if waiting and type_ == VIDEO and (AUDIO in self._headers or not self._sound_expected(time)):
+        if waiting and type_ == VIDEO and (AUDIO in self._headers.announced or not self._sound_expected(time)):
             self._begin_early()
         elif len(self._early) > MAX_EARLY:
             if waiting:
@@ -320,7 +284,7 @@ class Timeline:
         """Fix the offset on this message and send it, then the sound that was kept."""
         pts = time + (composition_time(payload) if type_ == VIDEO else 0)
         self._key_pts = pts
-        self._has_own_sound = AUDIO in self._headers
+        self._has_own_sound = AUDIO in self._headers.announced
         if self._video_end is None and self._audio_end is None:
             self._offset = -min(time, pts)
         elif type_ == VIDEO:
@@ -356,7 +320,7 @@ class Timeline:
             dts = least
             payload = with_composition_time(payload, max(0, pts - dts))
             self.squeezed += 1
-        self._headers_of(VIDEO, dts)
+        self._headers.send(VIDEO, dts)
         self._keep_sound_going(dts)
         self._emit(VIDEO, dts, payload, kind)
         self._video_dts = dts
@@ -365,93 +329,44 @@ class Timeline:
     def _keep_sound_going(self, dts: int) -> None:
         """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
         if self._audio_end is None:
-            if AUDIO not in self._headers and self._inputs[AUDIO].last is not None:
+            if AUDIO not in self._headers.announced and self._inputs[AUDIO].last is not None:
                 return  # its sound has no header, as MP3 and G.711
-            self._headers.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
-            self._headers_of(AUDIO, dts)
-            if self._silent_frame() is None:
+            self._headers.announced.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
+            self._headers.send(AUDIO, dts)
+            if self._headers.silent_frame() is None:
                 return
             self._audio_end = float(dts)
         self._fill(dts - SOUND_PATIENCE if self._has_own_sound else dts)
 
     def _send_audio(self, time: int, payload: bytes) -> None:
         assert self._offset is not None
-        if self._key_pts is not None and time < self._key_pts - self._sound / 2:
+        if self._key_pts is not None and time < self._key_pts - self._headers.sound / 2:
             self.dropped += 1
             return
         due = time + self._offset + self._inputs[AUDIO].adjustment
         if self._audio_end is not None:
-            if due < self._audio_end - self._sound / 2:
+            if due < self._audio_end - self._headers.sound / 2:
                 self.dropped += 1
                 return
-            if self._sound * 1.5 < due - self._audio_end < MAX_FILL:
+            if self._headers.sound * 1.5 < due - self._audio_end < MAX_FILL:
                 self._fill(due)
         dts = due if self._audio_dts is None or due > self._audio_dts else self._audio_dts + 1
         self._has_own_sound = True
-        self._headers_of(AUDIO, dts)
+        self._headers.send(AUDIO, dts)
         self._emit(AUDIO, dts, payload, Kind.SOUND)
         self._audio_dts = dts
-        self._audio_end = due + self._sound
-
-    def _silent_frame(self) -> bytes | None:
-        header = self._sent.get(AUDIO)
-        config = aac_config(header) if header is not None else None
-        if header is None or config is None:
-            return None
-        frame = SILENT_AAC.get(config[1])
-        return None if frame is None else header[:1] + b"\x01" + frame
+        self._audio_end = due + self._headers.sound
 
     def _fill(self, until: float) -> None:
         assert self._audio_end is not None
-        if self._audio_end + self._sound / 2 > until or (frame := self._silent_frame()) is None:
+        if self._audio_end + self._headers.sound / 2 > until or (frame := self._headers.silent_frame()) is None:
             return
         self._audio_end = max(self._audio_end, until - MAX_FILL)
-        while self._audio_end + self._sound / 2 <= until:
+        while self._audio_end + self._headers.sound / 2 <= until:
             dts = round(self._audio_end)
             if self._audio_dts is not None and dts <= self._audio_dts:
                 dts = self._audio_dts + 1
             self._emit(AUDIO, dts, frame, Kind.SOUND)
             self._audio_dts = dts
-            self._audio_end += self._sound
+            self._audio_end += self._headers.sound
             self.silent += 1
-
-    def _headers_of(self, type_: int, dts: int) -> None:
-        """Send the kind's header, and metadata before it, if they differ from those last sent."""
-        header = self._headers.get(type_)
-        sent = self._sent.get(type_)
-        if header is None or header == sent:
-            return
-        kinds = [type_]
-        if sent is not None and (reason := incompatibility(type_, sent, header)):
-            self._on_break(reason)
-            # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
-            kinds = [VIDEO, AUDIO]
-        if self._metadata is not None and self._metadata != self._sent_metadata:
-            self._emit(DATA, dts, self._metadata, Kind.METADATA)
-            self._sent_metadata = self._metadata
-        for kind in kinds:
-            header = self._headers.get(kind)
-            if header is not None and header != self._sent.get(kind):
-                self._emit(kind, dts, header, Kind.HEADER)
-                self._sent[kind] = header
-                if kind == AUDIO and (config := aac_config(header)) is not None:
-                    self._sound = 1024_000 / config[0]
-
-
-def incompatibility(type_: int, before: bytes, after: bytes) -> str:
-    """Say why a receiver of header `before` cannot take `after` on the same connection; empty if it can.
-
-    Size, profile and B-frames may change under H.264 and HEVC; sample rate and channels of AAC may not:
-    MediaMTX plays them at the wrong pitch or not at all.
-    """
-    old, new = codec_name(type_, before), codec_name(type_, after)
-    if old != new:
-        return f"the codec changes from {old or 'unknown'} to {new or 'unknown'}"
-    if type_ == AUDIO and old == "aac" and aac_config(before) != aac_config(after):
-        return f"the AAC configuration changes from {_describe(before)} to {_describe(after)}"
-    return ""
-
-
-def _describe(header: bytes) -> str:
-    config = aac_config(header)
-    return "unknown" if config is None else f"{config[0]} Hz {config[1]} ch"

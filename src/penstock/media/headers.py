@@ -1,0 +1,89 @@
+"""Codec headers and metadata of one output: what may follow on the same connection, and when it is sent."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.media.packet import AUDIO, DATA, SILENT_AAC, VIDEO, Kind, aac_config, codec_name
+
+
+class Emit(Protocol):
+    """Takes the output: message type, timestamp, payload, what it is."""
+
+    def __call__(self, type_: int, timestamp: int, payload: bytes, kind: Kind, /) -> None: ...
+
+
+class Headers:
+    """What the source on air has announced, and what receivers were sent.
+
+    `on_break` is called with a reason before a header that cannot follow on this connection is given to `emit`.
+    """
+
+    def __init__(self, emit: Emit, on_break: Callable[[str], None]) -> None:
+        self._emit = emit
+        self._on_break = on_break
+        self.announced: dict[int, bytes] = {}
+        self.metadata: bytes | None = None
+        self.sent: dict[int, bytes] = {}
+        self._sent_metadata: bytes | None = None
+        #: Duration of an AAC frame in ms under the header in force.
+        self.sound = 1024_000 / 48_000
+
+    def switch(self) -> None:
+        """Begin a new source, which has announced nothing yet."""
+        self.announced = {}
+        self.metadata = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether receivers have all that was announced."""
+        return all(self.announced.get(type_) == self.sent.get(type_) for type_ in (VIDEO, AUDIO))
+
+    def send(self, type_: int, dts: int) -> None:
+        """Send the kind's header, and metadata before it, if they differ from those last sent."""
+        header = self.announced.get(type_)
+        sent = self.sent.get(type_)
+        if header is None or header == sent:
+            return
+        kinds = [type_]
+        if sent is not None and (reason := incompatibility(type_, sent, header)):
+            self._on_break(reason)
+            # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
+            kinds = [VIDEO, AUDIO]
+        if self.metadata is not None and self.metadata != self._sent_metadata:
+            self._emit(DATA, dts, self.metadata, Kind.METADATA)
+            self._sent_metadata = self.metadata
+        for kind in kinds:
+            header = self.announced.get(kind)
+            if header is not None and header != self.sent.get(kind):
+                self._emit(kind, dts, header, Kind.HEADER)
+                self.sent[kind] = header
+                if kind == AUDIO and (config := aac_config(header)) is not None:
+                    self.sound = 1024_000 / config[0]
+
+    def silent_frame(self) -> bytes | None:
+        """Return a sound message of digital silence under the header in force; None if there is none of its kind."""
+        header = self.sent.get(AUDIO)
+        config = aac_config(header) if header is not None else None
+        if header is None or config is None:
+            return None
+        frame = SILENT_AAC.get(config[1])
+        return None if frame is None else header[:1] + b"\x01" + frame
+
+
+def incompatibility(type_: int, before: bytes, after: bytes) -> str:
+    """Say why a receiver of header `before` cannot take `after` on the same connection; empty if it can.
+
+    Size, profile and B-frames may change under H.264 and HEVC; sample rate and channels of AAC may not:
+    MediaMTX plays them at the wrong pitch or not at all.
+    """
+    old, new = codec_name(type_, before), codec_name(type_, after)
+    if old != new:
+        return f"the codec changes from {old or 'unknown'} to {new or 'unknown'}"
+    if type_ == AUDIO and old == "aac" and aac_config(before) != aac_config(after):
+        return f"the AAC configuration changes from {_describe(before)} to {_describe(after)}"
+    return ""
+
+
+def _describe(header: bytes) -> str:
+    config = aac_config(header)
+    return "unknown" if config is None else f"{config[0]} Hz {config[1]} ch"
