@@ -34,26 +34,29 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.runs: dict[int, int] = {}
         self.plans: dict[int, list[Plan]] = {}
-        self.states: dict[int, State] = {}
+        self.state_of: dict[int, State] = {}
         self.stopped: list[int] = []
 
     def run(self, key: int, epoch: int, plan: Plan) -> None:
         self.runs[key] = epoch
         self.plans.setdefault(key, []).append(plan)
-        self.states.setdefault(key, State.STARTING)
+        self.state_of.setdefault(key, State.STARTING)
 
     async def stop(self, key: int) -> None:
         if self.runs.pop(key, None) is not None:
             self.stopped.append(key)
-            self.states.pop(key)
+            self.state_of.pop(key)
             await asyncio.sleep(0.1)
 
     def running(self) -> Mapping[int, int]:
         return dict(self.runs)
 
+    def states(self) -> Mapping[int, tuple[int, State]]:
+        return {key: (epoch, self.state_of[key]) for key, epoch in self.runs.items()}
+
     def snapshot(self) -> Sequence[Observed]:
         return [
-            observe(key, epoch, state=self.states[key], at=clock(), since=clock()) for key, epoch in self.runs.items()
+            observe(key, epoch, state=self.state_of[key], at=clock(), since=clock()) for key, epoch in self.runs.items()
         ]
 
 
@@ -337,7 +340,7 @@ async def test_state_is_written_within_a_second_and_leaves_one_event(world: Worl
     worker = world.start("w-1")
     await asyncio.sleep(3)
     for state in (State.ACTIVE, State.INACTIVE, State.ACTIVE):
-        worker.engine.states[task.key] = state
+        worker.engine.state_of[task.key] = state
         await asyncio.sleep(0.6)
         assert read_task(world.store, task.key).state is state
         await asyncio.sleep(20)
@@ -360,7 +363,7 @@ async def test_task_that_another_worker_got_is_stopped_at_once(world: World) -> 
     worker = world.start("w-1")
     await asyncio.sleep(3)
     world.store.write_now(lambda tx: tx.claim("w-2", dead=["w-1"], now=clock(), limit=9))
-    worker.engine.states[task.key] = State.ACTIVE
+    worker.engine.state_of[task.key] = State.ACTIVE
     await asyncio.sleep(0.6)
     row = read_task(world.store, task.key)
     assert (worker.engine.runs, row.owner, row.state) == ({}, "w-2", State.STARTING)
@@ -382,7 +385,7 @@ async def test_store_that_cannot_answer_stops_nothing_and_loses_no_word(world: W
     worker = world.start("w-1")
     await asyncio.sleep(3)
     worker.store.down = True
-    worker.engine.states[task.key] = State.ACTIVE
+    worker.engine.state_of[task.key] = State.ACTIVE
     worker.history.add(task.key, "source.lost", "connection reset")
     await asyncio.sleep(60)
     assert worker.engine.runs == {task.key: 1}

@@ -1,7 +1,5 @@
 """How long a source may be silent before it has stalled: its own rhythm decides."""
 
-from collections import deque
-
 #: The limit lies between these, in seconds.
 LEAST, MOST = 0.5, 3.0
 #: How much longer than its longest pause of late a source may be silent.
@@ -21,8 +19,10 @@ class Cadence:
     def __init__(self) -> None:
         self._last: float | None = None
         self._began: float | None = None
-        #: (when it began, longest pause) of the window that fills and the one before.
-        self._windows: deque[tuple[float, float]] = deque(maxlen=2)
+        #: When the window that fills began, its longest pause, and that of the one before.
+        self._window = 0.0
+        self._longest = 0.0
+        self._longest_before = 0.0
 
     def begin(self) -> None:
         """A new connection: the pause before it is not the source's."""
@@ -30,22 +30,20 @@ class Cadence:
 
     def moved(self, now: float) -> None:
         """Media time has moved on."""
-        if self._last is not None:
-            self._note(now, now - self._last)
-        elif self._began is None:
-            self._began = now
-        self._last = now
-
-    def _note(self, now: float, pause: float) -> None:
-        if not self._windows or now - self._windows[-1][0] >= _WINDOW:
-            self._windows.append((now, pause))
-        elif pause > self._windows[-1][1]:
-            self._windows[-1] = (self._windows[-1][0], pause)
+        last, self._last = self._last, now
+        if last is None:
+            if self._began is None:
+                self._began = self._window = now
+            return
+        if now - self._window >= _WINDOW:
+            self._window, self._longest_before, self._longest = now, self._longest, now - last
+        elif now - last > self._longest:
+            self._longest = now - last
 
     @property
     def limit(self) -> float:
         """Seconds of silence after which the source has stalled."""
-        if self._began is None or self._last is None or not self._windows or self._last - self._began < _KNOWN:
+        longest = max(self._longest, self._longest_before)
+        if self._began is None or self._last is None or not longest or self._last - self._began < _KNOWN:
             return MOST
-        longest = max(pause for _, pause in self._windows)
         return min(MOST, max(LEAST, _FACTOR * longest))

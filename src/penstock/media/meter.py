@@ -74,13 +74,17 @@ class Meter:
         self.video += video
         self.audio += audio
         self.keyframes += keyframes
-        clocks = self._clocks
-        for type_, time in ((VIDEO, video_time), (AUDIO, audio_time)):
-            if (last := clocks.get(type_)) is not None:
-                clocks[type_] = time & 0xFFFFFFFF
-                step = (time - last) & 0xFFFFFFFF
-                if step < 0x80000000:
-                    self._advanced[type_] += step
+        if video:
+            self._pass(VIDEO, video_time)
+        if audio:
+            self._pass(AUDIO, audio_time)
+
+    def _pass(self, type_: int, time: int) -> None:
+        if (last := self._clocks.get(type_)) is not None:
+            self._clocks[type_] = time & 0xFFFFFFFF
+            step = (time - last) & 0xFFFFFFFF
+            if step < 0x80000000:
+                self._advanced[type_] += step
 
     def advance(self, timestamp: int, type_: int = VIDEO) -> bool:
         """Follow the clock of one kind to `timestamp`; say whether it moved on."""

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """The epoch of each task that runs."""
         ...
 
+    def states(self) -> Mapping[int, tuple[int, State]]:
+        """Epoch and state of each task that runs, now."""
+        ...
+
     def snapshot(self) -> Sequence[Observed]:
         """The status of each task that runs, measured now."""
         ...
@@ -263,10 +267,12 @@ class Agent:
 
     async def report(self, *, checkpoint: bool) -> None:
         """Write the states that changed and the events that came; with `checkpoint`, all statuses as well."""
+        history = self._history.waiting()
+        if not (history or checkpoint or self._has_news()):
+            return
         seen = [observed for observed in self._engine.snapshot() if observed.key not in self._stopping]
         changed = [observed for observed in seen if self._written.get(observed.key) != (observed.epoch, observed.state)]
-        history = self._history.waiting()
-        if not (changed or history or (checkpoint and seen)):
+        if not (changed or history or seen):
             return
 
         def write(tx: Tx) -> list[int]:
@@ -286,6 +292,11 @@ class Agent:
         for key in fenced:
             log.warning("a task belongs to another worker now and is stopped here", task_key=key)
             self._stop(key, self._engine.stop(key))
+
+    def _has_news(self) -> bool:
+        """Whether the store does not know some task's state yet."""
+        states = self._engine.states()
+        return any(key not in self._stopping and self._written.get(key) != state for key, state in states.items())
 
     def _write_state(self, tx: Tx, observed: Observed) -> bool:
         return tx.set_state(

@@ -125,6 +125,12 @@ class Engine:
         """Return the epoch under which each task runs."""
         return {key: run.epoch for key, run in self._runs.items()}
 
+    def states(self) -> Mapping[int, tuple[int, State]]:
+        """Return the epoch and the state of each task now."""
+        for run in self._runs.values():
+            self._settle(run)
+        return {key: (run.epoch, run.state) for key, run in self._runs.items()}
+
     def observed(self, key: int) -> Observed | None:
         """Return what is measured of a task now; None if it does not run here."""
         run = self._runs.get(key)
