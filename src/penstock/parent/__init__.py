@@ -21,6 +21,7 @@ from penstock.config import Config
 from penstock.errors import ConfigError, PenstockError
 from penstock.parent import listening
 from penstock.parent.keeper import Keeper
+from penstock.parent.notify import Manager
 
 log = structlog.get_logger()
 
@@ -92,6 +93,7 @@ class Parent:
         self._all = [*self._workers, self._hub, self._api]
         self._stopping = asyncio.Event()
         self._served = False
+        self._manager = Manager(os.environ)
         self._errands: set[asyncio.Task[None]] = set()
 
     def _keeper(self, name: str, options: Sequence[str], fds: Sequence[int]) -> Keeper:
@@ -109,7 +111,7 @@ class Parent:
         )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP restarts the API alone."""
+        """Serve until SIGTERM or SIGINT; SIGHUP restarts the API alone. A service manager is told of all that."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
@@ -119,6 +121,7 @@ class Parent:
         self._bury()
         keeping = [asyncio.create_task(keeper.keep()) for keeper in self._all]
         stopping = asyncio.create_task(self._stopping.wait())
+        self._run_errand(self._show_life())
         try:
             await asyncio.to_thread(self._prepare)
             for keeper in self._all:
@@ -143,6 +146,7 @@ class Parent:
     async def _drain(self) -> None:
         """End the workers, so that they give up their tasks; then what they and the callers need."""
         log.info("stopping")
+        self._manager.stopping()
         for keeper in self._all:
             keeper.retire()
         loop = asyncio.get_running_loop()
@@ -155,17 +159,27 @@ class Parent:
         self._run_errand(self._replace_api())
 
     async def _replace_api(self) -> None:
+        self._manager.reloading()
         try:
             await asyncio.to_thread(self._prepare)
         except PenstockError as error:
             log.error("the API is not restarted, since it could not serve", reason=error.message)
+            self._manager.ready(f"the API is not restarted: {error.message}")
             return
         if self._stopping.is_set():
             return
         log.info("restarting the API")
         await self._api.replace(DRAIN)
 
+    async def _show_life(self) -> None:
+        """Let the service manager know that this loop turns and that no child is stuck in its death."""
+        while self._manager.alive_every:
+            if all(keeper.well for keeper in self._all):
+                self._manager.alive()
+            await asyncio.sleep(self._manager.alive_every)
+
     def _child_died(self) -> None:
+        self._manager.status(self._status())
         self._bury()
         self._run_errand(self._hint())
 
@@ -201,9 +215,17 @@ class Parent:
                 write_atomically(self._ready_file, json.dumps(ready, indent=2) + "\n")
             except OSError as error:
                 log.error("the ready file cannot be written", error=str(error))
+        if self._api.pid is not None:
+            self._manager.ready(self._status())
         if not self._served:
             self._served = True
             log.info("ready", **{name: where for name, where in ready.items() if isinstance(where, str)})
+
+    def _status(self) -> str:
+        """Who serves, in one line for people."""
+        missing = [keeper.name for keeper in self._all if keeper.pid is None]
+        where = f"serving on {listening.reach(self._http, host=self._config.public.host)}"
+        return f"{where}; down: {', '.join(missing)}" if missing else where
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -17,6 +17,8 @@ log = structlog.get_logger()
 
 #: How often a child's silence is judged, in seconds.
 LOOK_EVERY = 0.5
+#: A process that was killed is gone within so many seconds, unless the kernel itself cannot let go of it.
+DEATH = 10.0
 
 
 class Child:
@@ -47,6 +49,7 @@ class Child:
         #: Resolved with the exit code, negative for a signal, when the process is gone.
         self.gone: asyncio.Future[int] = self._loop.create_future()
         self._spoke = spoke
+        self._killed: float | None = None
         self._silence = Silence(watchdog, now=self.started)
         self._loop.add_reader(self._pidfd, self._exited)
         self._loop.add_reader(self._line, self._heard)
@@ -58,7 +61,14 @@ class Child:
             self._line.send(GO)
 
     def signal(self, number: signal.Signals) -> None:
+        if number is signal.SIGKILL and self._killed is None:
+            self._killed = self._loop.time()
         self._process.send_signal(number)
+
+    @property
+    def undead(self) -> bool:
+        """Whether it was killed and does not go: a disk or a driver holds it in the kernel."""
+        return self._killed is not None and not self.gone.done() and self._loop.time() - self._killed > DEATH
 
     async def end(self, seconds: float) -> None:
         """Ask it to end, and after `seconds` kill it. Returns when it is gone."""
@@ -134,6 +144,11 @@ class Keeper:
     def pid(self) -> int | None:
         """The process that serves; None: none does."""
         return self.child.pid if self.child and self.child.ready else None
+
+    @property
+    def well(self) -> bool:
+        """Whether it does what it is for. It cannot replace a child that does not die."""
+        return self.child is None or not self.child.undead
 
     async def keep(self) -> None:
         """Run the child, again and again, until it is retired."""
