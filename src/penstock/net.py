@@ -9,6 +9,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
@@ -21,8 +22,41 @@ _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "rtsp": 
 _USER_TIMEOUT = 10
 #: Seconds for an address of a host that has another one to try.
 _NEXT_ADDRESS = 3.0
-#: IPv6 addresses that a gateway turns into the IPv4 address in their last 32 bits (RFC 6052).
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: Seconds for the resolver when an address is only asked about.
+_CHECK = 3.0
+#: IPv6 addresses that mean the IPv4 address in their last 32 bits: mapped (RFC 4291), and NAT64's (RFC 6052).
+_CARRIERS = tuple(map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96")))
+#: All global unicast there is in IPv6 (RFC 4291, section 2.4).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+#: What is not public: IANA's special-purpose address registries (RFC 6890), multicast, and clouds' own services.
+#: A table of ours, because the answers of `ipaddress` differ between versions of Python.
+NOT_PUBLIC: tuple[IPNetwork, ...] = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # carrier-grade NAT; Alibaba Cloud's metadata service
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # Azure's metadata service
+            "169.254.0.0/16",  # link-local; the other clouds' metadata services
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",  # private
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
+            "2001::/23",  # protocol assignments, Teredo
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 
 
 class Unreachable(MediaError):
@@ -75,21 +109,17 @@ class Policy:
 
     def refusal(self, address: IPAddress) -> str:
         """Say why an address may not be reached; empty if it may."""
-        meant = _embedded(address) or address
-        if any(each in network for each in (address, meant) for network in self._allow):
-            return ""
-        special = meant.is_multicast or meant.is_reserved or (meant.version == 6 and meant.is_site_local)
-        if meant.is_global and not special:
+        meant = _meant(address)
+        if is_public(meant) or any(each in network for each in (address, meant) for network in self._allow):
             return ""
         return f"address {address} is not public; the setting network.allow can permit it"
 
     async def check(self, host: str, port: int | None) -> None:
-        """Raise `AddressRefused` if the host is or resolves to a refused address. An unknown name passes: it may
-        resolve when it is needed."""
-        try:
-            await self.resolve(host, port)
-        except Unreachable:
-            return
+        """Raise `AddressRefused` if the host is or resolves to a refused address. A name that does not resolve within
+        3 s passes: it may when it is needed."""
+        with suppress(Unreachable, TimeoutError):
+            async with asyncio.timeout(_CHECK):
+                await self.resolve(host, port)
 
     async def resolve(self, host: str, port: int | None, scheme: str = "rtmp") -> list[tuple[str, int]]:
         """Return the checked (address, port) pairs of a host, in the resolver's order.
@@ -102,7 +132,7 @@ class Policy:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, number, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise Unreachable(f"cannot resolve {host}") from error
         for _, _, _, _, address in found:
             if reason := self.refusal(ipaddress.ip_address(str(address[0]).split("%")[0])):
@@ -113,7 +143,7 @@ class Policy:
         """Whether this means our own hub; without a port its own is meant."""
         if self._hub is None:
             return False
-        host, its_own = host.lower(), self._hub[1]
+        host, its_own = host.lower().removesuffix("."), self._hub[1]
         if its_own == (_DEFAULT_PORTS["rtmp"] if port is None else port):
             return host in {self._hub[0], "127.0.0.1", "localhost", "::1", *self._hub_names}
         return port is None and host in self._hub_names
@@ -123,22 +153,30 @@ class Policy:
 
         Raise `AddressRefused` or `Unreachable`; `patience` in seconds bounds all addresses together.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise Unreachable("its host or port cannot be understood") from None
         try:
             async with asyncio.timeout(patience):
-                addresses = await self.resolve(parts.hostname or "", parts.port, parts.scheme)
-                return await self._dial(addresses)
+                return await self._dial(await self.resolve(host, port, parts.scheme))
         except TimeoutError:
             raise Unreachable(f"no connection within {patience:g} s") from None
 
 
-def _embedded(address: IPAddress) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that is reached through an IPv6 one; None if there is none."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in _NAT64:
+def is_public(address: IPAddress) -> bool:
+    """Whether an address belongs to the public internet."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    return not any(address in network for network in NOT_PUBLIC)
+
+
+def _meant(address: IPAddress) -> IPAddress:
+    """Return the address that is reached in the end."""
+    if any(address in network for network in _CARRIERS):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+    return address
 
 
 def prepare(sock: socket.socket) -> None:

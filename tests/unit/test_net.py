@@ -4,12 +4,14 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from penstock.errors import AddressRefused
-from penstock.net import Policy, Unreachable, dial
+from penstock.net import NOT_PUBLIC, Policy, Unreachable, dial, is_public
 
 PUBLIC = [
     "8.8.8.8",
@@ -17,7 +19,12 @@ PUBLIC = [
     "2606:4700:4700::1111",
     "::ffff:8.8.8.8",
     "64:ff9b::808:808",
-    "2002:808:808::1",
+    "2400:cb00::1",
+    "172.15.255.255",
+    "172.32.0.0",
+    "100.63.255.255",
+    "100.128.0.0",
+    "223.255.255.255",
 ]
 REFUSED = {
     "127.0.0.1": "loopback",
@@ -49,11 +56,102 @@ REFUSED = {
     "::127.0.0.1": "loopback in the oldest form",
     "64:ff9b::a9fe:a9fe": "metadata through NAT64",
     "64:ff9b::7f00:1": "loopback through NAT64",
+    "64:ff9b:1::808:808": "NAT64 of a network of one's own",
     "2002:7f00:1::1": "loopback through 6to4",
     "2002:a00:1::1": "private through 6to4",
+    "2002:808:808::1": "6to4",
+    "2001:0:808:808::f7f7:f7f7": "Teredo",
+    "2001:0:4136:e378:8000:63bf:80ff:fffe": "loopback through Teredo",
+    "2001:db8::1": "documentation",
+    "3fff::1": "documentation",
+    "100::1": "discarded",
+    "5f00::1": "segment routing",
+    "::ffff:0:7f00:1": "loopback, translated",
+    "fd00:ec2::254": "a cloud's metadata service",
+    "168.63.129.16": "a cloud's metadata service",
+    "100.100.100.200": "a cloud's metadata service",
+    "192.0.0.192": "a cloud's metadata service",
+    "192.88.99.1": "6to4 relays",
+    "203.0.113.9": "documentation",
 }
-#: Ways to write 127.0.0.1 that resolvers understand.
-DISGUISES = ["127.1", "2130706433", "0x7f.1", "0177.0.0.1", "0"]
+#: Ways to write 127.0.0.1 that resolvers understand, or might.
+DISGUISES = [
+    *("127.1", "127.0.1", "2130706433", "0x7f.1", "0x7f000001", "0X7F.0.0.0x1", "0177.0.0.1", "017700000001", "0"),
+    *(
+        "127.0.0.1.",
+        "localhost.",
+        "LOCALHOST",
+        "127.000.000.001",
+        "00000177.1",
+        "①②⑦.⓪.⓪.①",
+        "\uff11\uff12\uff17.0.0.1",
+        "\uff4cocalhost",
+    ),
+    *("127。0。0。1", "0.0.0.0", "[::1]", "::1%1", "ip6-localhost", "4294967296", "127.0.0.1\0.example"),
+]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_ipv4_is_public_where_the_registry_says_so(number: int) -> None:
+    """By the standard library's own copy of it, but for what versions of it disagree about."""
+    address = ipaddress.IPv4Address(number)
+    disputed = ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")
+    assume(not any(address in ipaddress.ip_network(network) for network in disputed))
+    assert is_public(address) == (address.is_global and not address.is_multicast)
+
+
+@given(st.sampled_from(NOT_PUBLIC), st.integers(0, 2**128 - 1))
+def test_every_address_of_a_network_that_is_not_public_is_refused_however_it_is_carried(
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int
+) -> None:
+    """The first, the last, any; and what lies inside is permitted by the setting, carried or not."""
+    first, last = int(network[0]), int(network[-1])
+    for at in {first, last, first + number % (last - first + 1)}:
+        address = network[0] + (at - first)
+        carried = [address]
+        if isinstance(address, ipaddress.IPv4Address):
+            carried += [
+                ipaddress.IPv6Address(int(ipaddress.IPv6Address(head)) + at) for head in ("::ffff:0:0", "64:ff9b::")
+            ]
+        for form in carried:
+            assert "network.allow" in Policy().refusal(form)
+            assert Policy([network]).refusal(form) == ""
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_ipv6_outside_global_unicast_is_never_public(number: int) -> None:
+    """Whatever it will mean one day."""
+    address = ipaddress.IPv6Address(number)
+    if number >> 125 != 1:
+        assert not is_public(address)
+    else:
+        assert not is_public(address) or address.is_global
+
+
+@given(st.integers(0x7F000000, 0x7FFFFFFF), st.sampled_from(["{}", "{:#x}", "0{:o}"]), st.integers(1, 4), st.data())
+async def test_every_spelling_of_loopback_is_refused(
+    number: int, spelling: str, parts: int, data: st.DataObject
+) -> None:
+    """One to four numbers, each decimal, hexadecimal or octal (inet_aton); the resolver is the system's own."""
+    whole = [number >> shift & 0xFF for shift in (24, 16, 8)[: parts - 1]] + [number & (1 << 8 * (5 - parts)) - 1]
+    written = ".".join(data.draw(st.sampled_from(["{}", "{:#x}", "0{:o}", spelling])).format(part) for part in whole)
+    with pytest.raises(AddressRefused):
+        await Policy().resolve(written, 80)
+
+
+@given(st.text(max_size=80), st.one_of(st.none(), st.integers(-1, 2**70)))
+@settings(max_examples=50)
+async def test_no_text_as_a_host_raises_anything_else(host: str, port: int | None) -> None:
+    """A redirect may name anything."""
+    assume("." not in host.strip("."))  # asks no server of names
+    with suppress(AddressRefused, Unreachable):
+        await Policy().resolve(host, port)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:99999/", "http://h:x/", "http://[]/", "http:///x", "", "//"])
+async def test_url_that_cannot_be_understood_is_not_connected_to(url: str) -> None:
+    with pytest.raises((Unreachable, AddressRefused)):
+        await Policy().connect(url)
 
 
 def networks(*names: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -178,6 +276,7 @@ HUB = Policy(hub_names=["localhost", "hub.penstock", "Live.Example"], hub=("127.
     [
         ("hub.penstock", None),
         ("HUB.Penstock", None),
+        ("hub.penstock.", None),
         ("live.example", 41935),
         ("localhost", None),
         ("localhost", 41935),
