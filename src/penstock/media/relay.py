@@ -7,7 +7,8 @@ from functools import partial
 
 from penstock.media.cadence import Cadence
 from penstock.media.lane import Lane
-from penstock.media.packet import kind_of
+from penstock.media.pace import LOOK_EVERY, Arrival, Pace
+from penstock.media.packet import Kind, kind_of
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Connection, Pump
 from penstock.media.stream import Receiver, Stream
@@ -59,9 +60,11 @@ class Relay:
         self._stream = Stream(pump)
         self._timeline = Timeline(self._stream.push, on_break=self._break)
         self._plan = plan
-        #: When the source went, and where the output ended then.
+        self._pace = Pace()
+        #: When the source went.
         self._lost_at: float | None = None
-        self._lost_end = 0.0
+        #: Of a source that follows another, until it is clear where to begin with it.
+        self._arrival: Arrival | None = None
         self._feeding: Supervisor | None = None
         self.source = self._source(plan.sources[0])
         self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
@@ -127,6 +130,10 @@ class Relay:
         self._cadence.begin()
         self._feeding = source
         self._timeline.switch()
+        self._arrival = None
+        if self._pace.due(self._loop.time()) is not None:
+            self._arrival = Arrival()
+            self._loop.call_later(LOOK_EVERY, self._admit, self._arrival)
         self._open_lane(source, connection)
         for sink in self.sinks.values():
             sink.want(True)
@@ -149,9 +156,29 @@ class Relay:
         if source.meter.count(type_, timestamp, payload, kind):
             self._progressed(source)
         if source is self._feeding:
-            self._timeline.push(type_, timestamp, payload, kind)
-            if self._lost_at is not None and self._timeline.on_air:
-                self._lost_at = None
+            if self._arrival is not None:
+                self._arrival.take(type_, timestamp, payload, kind)
+            else:
+                self._push(type_, timestamp, payload, kind)
+
+    def _push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        self._timeline.push(type_, timestamp, payload, kind)
+        if self._lost_at is not None and self._timeline.on_air:
+            self._lost_at = None
+
+    def _admit(self, arrival: Arrival) -> None:
+        """Begin with a source that follows another, if it is still the same, once its server has sent what it kept."""
+        if arrival is not self._arrival:
+            return
+        if not arrival.is_over():
+            self._loop.call_later(LOOK_EVERY, self._admit, arrival)
+            return
+        self._arrival = None
+        due, end = self._pace.due(self._loop.time()), self._timeline.end
+        start = 0 if due is None or end is None else arrival.entrance(end - due)
+        for at, message in enumerate(arrival.messages):
+            if at >= start or message[3] in (Kind.HEADER, Kind.METADATA):
+                self._push(*message)
 
     def _progressed(self, source: Supervisor) -> None:
         source.progressed()
@@ -177,10 +204,15 @@ class Relay:
 
     def _source_gone(self, source: Supervisor) -> None:
         if source is self._feeding:
-            self._feeding = None
+            self._feeding = self._arrival = None
             if self._lost_at is None:
                 self._lost_at = self._loop.time()
-                self._lost_end = self._timeline.end or 0.0
+                self._follow()
+
+    def _follow(self) -> None:
+        """Keep the pace of the output while a source is on air."""
+        if (end := self._timeline.end) is not None:
+            self._pace.follow(self._loop.time(), end)
 
     def _sink_connected(self, sink: Supervisor, connection: Connection, receiver: Receiver) -> None:
         sink.connected(connection)
@@ -207,17 +239,21 @@ class Relay:
             if self._feeding is not None and self._timeline.on_air:
                 sink.want(True)
         self._sampled_at = now
+        if self._timeline.on_air and self._feeding is not None:
+            self._follow()
         if (self._timeline.end or 0) > self._span * 1000:
             self._break(f"its clock has run for {self._span / 86400:.3g} days")
             self._timeline.rewind()
+            self._pace.forget()
         if self._lost_at is None:
             return
         if now - self._lost_at > self._hold:
             self._lost_at = None
+            self._pace.forget()
             for sink in self.sinks.values():
                 sink.want(False)
         elif not self._timeline.on_air or self._feeding is None:
-            self._timeline.hold(self._lost_end + (now - self._lost_at) * 1000)
+            self._timeline.hold(self._pace.due(now) or 0.0)
 
     def _sample_sink(self, sink: Supervisor, since: float) -> None:
         """Measure a sink. What has moved did so at `since` or later, which is long ago if this process stood still."""
