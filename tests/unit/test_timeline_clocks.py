@@ -81,6 +81,22 @@ def test_jumping_there_and_back_keeps_the_relation() -> None:
     assert abs(relation) <= 4
 
 
+@pytest.mark.parametrize("at", [0, 20, 100, 300])
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_clocks_that_jump_in_the_first_moment_are_followed(step: int, at: int) -> None:
+    """Before the first sound, or while the first keyframe waits for the audio header."""
+    begun = 2 * HOUR
+    source = Clip(seconds=4, start=begun).messages()
+    header = next(m for m in source if m.type == AUDIO)
+    source = [m for m in source if m is not header]
+    late = next(i for i, m in enumerate(source) if m.timestamp > begun + 200)
+    source.insert(late, replace(header, timestamp=begun + 201))
+    out = Output().play(moved(source, after=begun + at + 1, video=step, audio=step))
+    assert out.pictures[-1][0] - out.pictures[0][0] < 4_000
+    assert out.largest_sound_step() < 1000
+    assert rises(time for time, _ in out.of(Kind.SOUND))
+
+
 def test_a_small_step_is_no_jump() -> None:
     """1.9 s without anything are a hole, not another clock."""
     source = moved(Clip(seconds=4).messages(), after=2000, video=1900, audio=1900)

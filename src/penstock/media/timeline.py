@@ -195,7 +195,7 @@ class Timeline:
         if near is not None:
             step = (timestamp - near) % _WRAP
             time = near + (step - _WRAP if step & 0x80000000 else step)
-        if clock.last is not None and not -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD:
+        if self._is_jump(clock.last, near, time):
             self._jump(type_, time, payload, kind)
             self._newest = clock.last = time
         else:
@@ -203,13 +203,24 @@ class Timeline:
             self._newest = time if self._newest is None else max(self._newest, time)
         return time
 
+    @staticmethod
+    def _is_jump(last: int | None, near: int | None, time: int) -> bool:
+        """Whether a message at `time` follows neither the `last` of its kind nor, as its first, the other kind's."""
+        if last is not None:
+            return not -MAX_STEP_BACK <= time - last <= MAX_STEP_FORWARD
+        return near is not None and abs(time - near) > MAX_FILL
+
     def _jump(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
         self.jumps += 1
         clock, other_type = self._inputs[type_], AUDIO if type_ == VIDEO else VIDEO
         if type_ == VIDEO:
             self._frame_before = None
+        if self._offset is None:
+            self.dropped += len(self._early)
+            self._early.clear()  # what was kept is not of this clock
+            return
         landing = self._landing(payload, kind)
-        if self._offset is None or landing is None:
+        if landing is None:
             return
         other = self._inputs[other_type]
         if self._jumped_first == other_type and abs(time + self._offset + other.adjustment - landing) < 1000:
