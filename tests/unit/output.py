@@ -41,6 +41,16 @@ class Output:
             self.timeline.push(message.type, message.timestamp, message.payload, kind_of(message.type, message.payload))
         return self
 
+    def parts(self) -> list["Output"]:
+        """What went out on each connection: what lies between breaks."""
+        found = [Output()]
+        for entry in self.entries:
+            if entry[0] == 0:
+                found.append(Output())
+            else:
+                found[-1].entries.append(entry)
+        return found
+
     def of(self, *kinds: Kind) -> list[tuple[int, bytes]]:
         """(timestamp, payload) of some kinds."""
         return [(time, payload) for _, time, payload, kind in self.entries if kind in kinds]

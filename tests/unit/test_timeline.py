@@ -150,12 +150,16 @@ def test_announced_sound_that_fails_to_come_is_filled_one_second_behind() -> Non
     assert 960 <= out.pictures[-1][0] - out.silences[-1] <= 1040
 
 
+def with_mp3(clip: Clip) -> list[Message]:
+    """A clip whose sound is MP3."""
+    source = replace(clip, audio=False).messages()[1:]
+    source += [Message(AUDIO, 26 * at, b"\x2f\xff\xfb" + bytes(20)) for at in range(76)]
+    return sorted(source, key=lambda m: m.timestamp)
+
+
 def test_sound_of_a_codec_without_header_is_not_announced_as_aac() -> None:
     """MP3 and G.711 have no header; silence cannot be made for them, and is not needed."""
-    source = replace(CLIP, audio=False).messages()[1:]
-    source += [Message(AUDIO, 26 * at, b"\x2f\xff\xfb" + bytes(20)) for at in range(76)]
-    source.sort(key=lambda m: m.timestamp)
-    out = Output().play(source)
+    out = Output().play(with_mp3(CLIP))
     assert out.headers == [packets.AVC_HEADER]
     assert {payload[0] for _, payload in out.of(Kind.SOUND)} == {0x2F}
 
@@ -368,7 +372,7 @@ def test_picture_and_sound_that_change_together_are_one_break() -> None:
     told = next(at for at, entry in enumerate(out.entries) if entry[0] == 0)
     after = [entry[2] for entry in out.entries[told:] if entry[3] is Kind.HEADER]
     assert after == [packets.HEVC_HEADER, aac_header(44100)]
-    assert [entry[3] for entry in out.entries[told + 1 : told + 3]] == [Kind.HEADER, Kind.HEADER]
+    assert [entry[3] for entry in out.entries[told + 1 : told + 4]] == [Kind.METADATA, Kind.HEADER, Kind.HEADER]
 
 
 def test_silence_after_a_break_has_the_new_length() -> None:
@@ -376,3 +380,59 @@ def test_silence_after_a_break_has_the_new_length() -> None:
     out = Output().play(CLIP).play(Clip(rate=44100, seconds=1)).play(Clip(audio=False, seconds=4))
     times = out.silences[-50:]
     assert 49 * 23.2 - 2 <= times[-1] - times[0] <= 49 * 23.3 + 2
+
+
+def test_sound_without_a_header_cannot_follow_sound_that_has_one() -> None:
+    """Nobody would know it from AAC; the new connection has no AAC header."""
+    out = Output().play(CLIP).play(with_mp3(CLIP))
+    assert out.breaks == ["the codec changes from aac to mp3"]
+    before, after = out.parts()
+    assert all(payload[0] == 0xAF for _, payload in before.of(Kind.SOUND))
+    assert {payload[0] for _, payload in after.of(Kind.SOUND)} == {0x2F}
+    assert after.headers == [packets.AVC_HEADER]
+
+
+def test_a_source_that_turns_from_aac_to_mp3_is_a_break() -> None:
+    """Also without a new connection of its own."""
+    turned = [replace(m, timestamp=m.timestamp + 2000) for m in with_mp3(CLIP)]
+    out = Output().play(CLIP).play(turned, switch=False)
+    assert out.breaks == ["the codec changes from aac to mp3"]
+
+
+def test_aac_cannot_follow_sound_without_a_header() -> None:
+    """On the new connection it is announced."""
+    out = Output().play(with_mp3(CLIP)).play(CLIP)
+    assert out.breaks == ["the codec changes from mp3 to aac"]
+    _, after = out.parts()
+    assert after.headers == [packets.AVC_HEADER, aac_header()]
+    assert {payload[0] for _, payload in after.of(Kind.SOUND)} == {0xAF}
+
+
+def test_a_source_without_sound_after_mp3_is_given_silence_that_exists() -> None:
+    """There is none for MP3: receivers that were told of sound would wait for it."""
+    out = Output().play(with_mp3(CLIP)).play(Clip(audio=False, seconds=4))
+    assert out.breaks == ["the codec changes from mp3 to aac"]
+    _, after = out.parts()
+    assert after.headers == [packets.AVC_HEADER, DEFAULT_AUDIO_HEADER]
+    assert len(after.silences) > 100
+
+
+def test_another_picture_codec_without_sound_keeps_the_silent_track() -> None:
+    """Both tracks are there from the first packet of the new connection."""
+    out = Output().play(CLIP).play(hevc(replace(CLIP, audio=False)))
+    assert len(out.breaks) == 1
+    _, after = out.parts()
+    assert after.headers == [packets.HEVC_HEADER, aac_header()]
+    assert len(after.silences) > 80
+
+
+def test_holding_sound_that_has_no_silence_leaves_a_hole_as_long() -> None:
+    """The output keeps step with the wall."""
+    out = Output().play(with_mp3(CLIP))
+    end = out.timeline.end
+    assert end is not None
+    out.timeline.hold(end + 5000)
+    assert out.silences == []
+    out.play(with_mp3(CLIP))
+    assert out.largest_step() == pytest.approx(5000, abs=100)
+    assert out.breaks == []

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from penstock.media.packet import AUDIO, DATA, SILENT_AAC, VIDEO, Kind, aac_config, codec_name
+from penstock.media.packet import AUDIO, DATA, HEADERLESS, SILENT_AAC, VIDEO, Kind, aac_config, codec_name
 
 
 class Emit(Protocol):
@@ -15,7 +15,8 @@ class Emit(Protocol):
 class Headers:
     """What the source on air has announced, and what receivers were sent.
 
-    `on_break` is called with a reason before a header that cannot follow on this connection is given to `emit`.
+    `on_break` is called with a reason before what cannot follow on this connection is given to `emit`; then receivers
+    that have got nothing yet take the place of those that were there.
     """
 
     def __init__(self, emit: Emit, on_break: Callable[[str], None]) -> None:
@@ -25,6 +26,8 @@ class Headers:
         self.metadata: bytes | None = None
         self.sent: dict[int, bytes] = {}
         self._sent_metadata: bytes | None = None
+        #: By kind, what told receivers the codec: its header, or the first media of one that has none.
+        self._told: dict[int, bytes] = {}
         #: Duration of an AAC frame in ms under the header in force.
         self.sound = 1024_000 / 48_000
 
@@ -38,26 +41,40 @@ class Headers:
         """Whether receivers have all that was announced."""
         return all(self.announced.get(type_) == self.sent.get(type_) for type_ in (VIDEO, AUDIO))
 
-    def send(self, type_: int, dts: int) -> None:
-        """Send the kind's header, and metadata before it, if they differ from those last sent."""
+    def send(self, type_: int, dts: int, payload: bytes = b"") -> None:
+        """Send what must come before media of this kind, `payload`: its header if it differs from the one last sent."""
         header = self.announced.get(type_)
-        sent = self.sent.get(type_)
-        if header is None or header == sent:
+        if header and type_ == AUDIO and payload and payload[0] >> 4 != header[0] >> 4:
+            del self.announced[AUDIO]  # it went over to a codec that has no header
+            header = None
+        if header is not None and header == self.sent.get(type_):
             return
-        kinds = [type_]
-        if sent is not None and (reason := incompatibility(type_, sent, header)):
+        if header is None and codec_name(type_, payload) not in HEADERLESS:
+            return  # nobody can tell what it is
+        before, told = self._told.get(type_), header or payload
+        if before is not None and (reason := incompatibility(type_, before, told)):
             self._on_break(reason)
+            if type_ == VIDEO and AUDIO in self.sent:
+                self.announced.setdefault(AUDIO, self.sent[AUDIO])  # for silence, if the source has no sound
+            self.sent, self._sent_metadata, self._told = {}, None, {}
             # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
-            kinds = [VIDEO, AUDIO]
+            self._send_headers([VIDEO, AUDIO], dts)
+        elif header is not None:
+            self._send_headers([type_], dts)
+        self._told[type_] = told
+
+    def _send_headers(self, types: list[int], dts: int) -> None:
+        """Send these headers, and metadata before them, as far as they are known and differ from those last sent."""
         if self.metadata is not None and self.metadata != self._sent_metadata:
             self._emit(DATA, dts, self.metadata, Kind.METADATA)
             self._sent_metadata = self.metadata
-        for kind in kinds:
-            header = self.announced.get(kind)
-            if header is not None and header != self.sent.get(kind):
-                self._emit(kind, dts, header, Kind.HEADER)
-                self.sent[kind] = header
-                if kind == AUDIO and (config := aac_config(header)) is not None:
+        for type_ in types:
+            header = self.announced.get(type_)
+            if header is not None and header != self.sent.get(type_):
+                self._emit(type_, dts, header, Kind.HEADER)
+                self.sent[type_] = header
+                self._told[type_] = header
+                if type_ == AUDIO and (config := aac_config(header)) is not None:
                     self.sound = 1024_000 / config[0]
 
     def silent_frame(self) -> bytes | None:
@@ -71,7 +88,9 @@ class Headers:
 
 
 def incompatibility(type_: int, before: bytes, after: bytes) -> str:
-    """Say why a receiver of header `before` cannot take `after` on the same connection; empty if it can.
+    """Say why a receiver of `before` cannot take `after` on the same connection; empty if it can.
+
+    Each is a header, or media of a codec that has none.
 
     Size, profile and B-frames may change under H.264 and HEVC; sample rate and channels of AAC may not:
     MediaMTX plays them at the wrong pitch or not at all.

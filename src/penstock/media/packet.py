@@ -58,6 +58,8 @@ _SOUND_FORMATS = {
     11: "speex",
     14: "mp3",
 }
+#: Codecs whose media can be decoded without a header before it.
+HEADERLESS = frozenset({*_OTHER_VIDEO.values(), *_SOUND_FORMATS.values(), *("ac3", "eac3", "vp8")} - {"aac"})
 _EXTENDED_AUDIO = 9
 _AAC = 10
 

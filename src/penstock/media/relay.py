@@ -58,7 +58,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._sampled_at = self._loop.time()
         self._stream = Stream(pump)
-        self._timeline = Timeline(self._stream.push, on_break=self._break)
+        self._timeline = Timeline(self._stream.push, on_break=self._begin_anew)
         self._plan = plan
         self._pace = Pace()
         #: When the source went.
@@ -218,8 +218,13 @@ class Relay:
         sink.connected(connection)
         self._receivers[sink] = receiver
 
+    def _begin_anew(self, reason: str) -> None:
+        """What comes next cannot follow on the same connection; all its headers come with it."""
+        self._break(reason)
+        self._stream.forget()
+
     def _break(self, reason: str) -> None:
-        """The next header cannot follow on the same connection: have every sink connect anew."""
+        """Have every sink connect anew."""
         self._pump.flush()
         for receiver in list(self._stream.receivers):
             self._stream.remove(receiver)

@@ -95,6 +95,15 @@ class Stream:
         if self._keep_gop:
             self._remember(entry)
 
+    def forget(self) -> None:
+        """What comes next has nothing to do with what came before."""
+        self.flush()
+        self.headers.clear()
+        self.metadata = None
+        self._has_pictures = False
+        self._gop.clear()
+        self._gop_bytes = 0
+
     def add(self, connection: Connection, framing: Framing, meter: Meter) -> Receiver:
         """Let a connection take the stream: from its newest keyframe, if that is kept, else from the next."""
         receiver = Receiver(connection, framing, meter)

@@ -128,10 +128,13 @@ class Timeline:
             self._keep(type_, time, payload, kind)
 
     def hold(self, until: float) -> None:
-        """Fill the sound with silence up to `until` (ms of output), while no source is on air."""
+        """Let the output go on up to `until` (ms), while no source is on air: in silence, if its codec has any."""
         self._settle()
-        if self._audio_end is not None:
-            self._fill(until)
+        if self._audio_end is None:
+            return
+        self._fill(until)
+        if self._headers.silent_frame() is None:
+            self._audio_end = max(self._audio_end, until)
 
     def rewind(self) -> None:
         """Let the output's clock begin again at 0; what follows is meant for receivers that connect anew."""
@@ -331,7 +334,7 @@ class Timeline:
             dts = least
             payload = with_composition_time(payload, max(0, pts - dts))
             self.squeezed += 1
-        self._headers.send(VIDEO, dts)
+        self._headers.send(VIDEO, dts, payload)
         self._keep_sound_going(dts)
         self._emit(VIDEO, dts, payload, kind)
         self._video_dts = dts
@@ -339,15 +342,21 @@ class Timeline:
 
     def _keep_sound_going(self, dts: int) -> None:
         """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
+        has_sound = self._inputs[AUDIO].last is not None
         if self._audio_end is None:
-            if AUDIO not in self._headers.announced and self._inputs[AUDIO].last is not None:
+            if AUDIO not in self._headers.announced and has_sound:
                 return  # its sound has no header, as MP3 and G.711
-            self._headers.announced.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
-            self._headers.send(AUDIO, dts)
+            self._announce_silence(dts)
             if self._headers.silent_frame() is None:
                 return
             self._audio_end = float(dts)
+        elif self._headers.silent_frame() is None and not has_sound and dts - self._audio_end > SOUND_PATIENCE:
+            self._announce_silence(dts)  # after sound of a kind that has no silence
         self._fill(dts - SOUND_PATIENCE if self._has_own_sound else dts)
+
+    def _announce_silence(self, dts: int) -> None:
+        self._headers.announced.setdefault(AUDIO, DEFAULT_AUDIO_HEADER)
+        self._headers.send(AUDIO, dts)
 
     def _send_audio(self, time: int, payload: bytes) -> None:
         assert self._offset is not None
@@ -363,7 +372,7 @@ class Timeline:
                 self._fill(due)
         dts = due if self._audio_dts is None or due > self._audio_dts else self._audio_dts + 1
         self._has_own_sound = True
-        self._headers.send(AUDIO, dts)
+        self._headers.send(AUDIO, dts, payload)
         self._emit(AUDIO, dts, payload, Kind.SOUND)
         self._audio_dts = dts
         self._audio_end = due + self._headers.sound
