@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.media.transport import Transports
     from penstock.net import Policy
     from penstock.parent.leash import Leash, Part
+    from penstock.store.backup import Backup
 
 #: What a worker runs for a task of each family.
 FAMILIES: Mapping[str, Callable[[Task], Plan]] = {
@@ -48,6 +49,25 @@ def open_store(config: Config, *, migrate: bool, inline: bool = False) -> Store:
     from penstock.store.sql import open_store
 
     return open_store(config.database.url, config.data, config.security.key, migrate=migrate, inline=inline)
+
+
+def back_up(config: Config, file: Path) -> "Backup":
+    """Write a backup of DATA, whether a server runs on it or not; see `penstock.store.backup`."""
+    from penstock.store import backup
+
+    return backup.back_up(config.database.url, config.data, config.security.key, file)
+
+
+def restore(config: Config, file: Path) -> "Backup":
+    """Put a backup into DATA, where no server runs."""
+    from penstock.parent import DataLock
+    from penstock.store import backup
+
+    right = DataLock(config.data)
+    try:
+        return backup.restore(file, config.database.url, config.data, config.security.key)
+    finally:
+        right.release()
 
 
 def plan(task: Task) -> Plan:

@@ -71,7 +71,7 @@ class SqlStore:
 
     def read_now(self, work: Callable[[SqlTx], T]) -> T:
         """`read` in this thread."""
-        with _translated():
+        with translated():
             connection = self._reader()
             driver: Any = connection.connection.driver_connection
             try:
@@ -89,7 +89,7 @@ class SqlStore:
 
     def write_now(self, work: Callable[[SqlTx], T]) -> T:
         """`write` in this thread."""
-        with _translated(), self._writing.begin() as connection:
+        with translated(), self._writing.begin() as connection:
             return work(SqlTx(connection, self._sealer))
 
     async def probe(self) -> None:
@@ -99,7 +99,7 @@ class SqlStore:
     def _probe_now(self) -> None:
         if _identity(self._file) != self._opened:
             raise StoreError(f"The database {self._file} is gone, or another one is in its place.")
-        with _translated(), self._writing.begin() as connection:
+        with translated(), self._writing.begin() as connection:
             migrations.check(connection)
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class SqlStore:
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one transaction, and see that our key fits."""
-        with _translated(), self._writing.begin() as connection:
+        with translated(), self._writing.begin() as connection:
             migrations.upgrade(connection)
             if connection.execute(select(schema.key_check)).first() is None:
                 sealed = self._sealer.seal(_KEY_CHECK, "key_check")
@@ -136,17 +136,10 @@ class SqlStore:
 
     def check(self) -> None:
         """Raise `StoreError` unless the tables are ours and of our version, `ConfigError` if the key is not."""
-        with _translated(), self._engine.begin() as connection:
+        with translated(), self._engine.begin() as connection:
             migrations.check(connection)
-            self._check_key(connection)
+            check_key(connection, self._sealer)
         self._opened = _identity(self._file)
-
-    def _check_key(self, connection: Connection) -> None:
-        sealed = connection.execute(select(schema.key_check.c.sealed)).scalar_one()
-        try:
-            self._sealer.open(sealed, "key_check")
-        except StoreError as error:
-            raise ConfigError("The security key is not the one that this database was written with.") from error
 
     async def _in(self, threads: Threads | None, call: Callable[[], T]) -> T:
         if self._closed:
@@ -171,7 +164,7 @@ def open_store(
         SchemaTooNew: a newer Penstock wrote the database.
         StoreError: the database is absent, not ours, or cannot be opened.
     """
-    path = _database_path(database_url, data)
+    path = database_path(database_url, data)
     if not migrate:
         if not path.exists():
             raise StoreError(f"There is no database {path}; `penstock serve` makes it.")
@@ -179,6 +172,15 @@ def open_store(
     with _locked(data):
         sealer = load_sealer(data, security_key, fresh=not path.exists())
         return _checked(SqlStore(path, sealer, inline=inline), migrate=True)
+
+
+def check_key(connection: Connection, sealer: Sealer) -> None:
+    """Raise `ConfigError` unless the database was written with this key."""
+    sealed = connection.execute(select(schema.key_check.c.sealed)).scalar_one()
+    try:
+        sealer.open(sealed, "key_check")
+    except StoreError as error:
+        raise ConfigError("The security key is not the one that this database was written with.") from error
 
 
 def _checked(store: SqlStore, *, migrate: bool = False) -> SqlStore:
@@ -192,7 +194,8 @@ def _checked(store: SqlStore, *, migrate: bool = False) -> SqlStore:
     return store
 
 
-def _database_path(database_url: str, data: Path) -> Path:
+def database_path(database_url: str, data: Path) -> Path:
+    """The file that ``database.url`` names. Raise `ConfigError` if it names none."""
     if not database_url:
         return data / DATABASE
     try:
@@ -229,7 +232,7 @@ def _locked(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The one seam where the database's errors become ours."""
     try:
         yield
