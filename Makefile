@@ -2,6 +2,7 @@
 MAKEFLAGS += --no-print-directory
 ROOMS := src tests $(wildcard demo bench)
 ARGS :=
+SEEDS := 20000
 # Environments of clients that cannot share ours: they install into the same packages.
 OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
 BENCHES = $(basename $(notdir $(shell grep -l '^def main' bench/*.py)))
@@ -50,8 +51,9 @@ bench: setup ## Measure, some of it against real peers; ARGS=name chooses one
 		printf '\n==> %s\n' $$name; .venv/bin/python -m bench.$$name || failed=yes; \
 	done; [ -z "$$failed" ]
 
-soak: ## Run for hours under faults
-	@echo "There is no soak run yet."
+soak: setup $(OTHERS) ## Run for hours under faults: the tests marked soak, then SEEDS scenarios of the simulation
+	@.venv/bin/python -m pytest -m soak $(ARGS)
+	@.venv/bin/python -m pytest -n 2 tests/sim --seeds $(SEEDS)
 
 clean: ## Remove the environments and caches
 	@rm -rf .venv .venv-* .clients .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
