@@ -18,7 +18,7 @@ MAY_SEE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"app", "tasks", *UTILITIES},
     "app": {
-        *{"parent", "api", "console", "callbacks", "worker", "hub"},
+        *{"parent", "api", "console", "callbacks", "worker", "hub", "doctor"},
         *{"tasks", "store", "bus", "media"},
         *UTILITIES,
     },
@@ -28,6 +28,7 @@ MAY_SEE: dict[str, set[str]] = {
     "callbacks": {"tasks", *UTILITIES},
     "worker": {"tasks", "media", *UTILITIES},
     "hub": {"tasks", "media", *UTILITIES},
+    "doctor": UTILITIES,
     "tasks": {"media.plan", *UTILITIES},
     "store": {"tasks.model", "tasks.ports", "tasks.lifecycle", "errors", "log", "config"},
     "bus": {"tasks.model", "tasks.ports", "errors", "log", "config"},

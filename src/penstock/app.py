@@ -10,7 +10,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,7 @@ from penstock.tasks.ports import Store
 if TYPE_CHECKING:
     from penstock.api.tls import Files
     from penstock.bus.local import RunSockets
+    from penstock.doctor import Finding
     from penstock.media.pump import Pump
     from penstock.media.transport import Transports
     from penstock.net import Policy
@@ -68,6 +69,40 @@ def restore(config: Config, file: Path) -> "Backup":
         return backup.restore(file, config.database.url, config.data, config.security.key)
     finally:
         right.release()
+
+
+def doctor(config: Config) -> "Iterator[Finding]":
+    """What is well and what is not, on this machine and in DATA; see `penstock.doctor`."""
+    from penstock.doctor import Insight, examine
+    from penstock.parent import DataLock
+    from penstock.store import backup
+
+    insight = Insight(
+        server=partial(DataLock.holder, config.data),
+        database=partial(backup.look, config.database.url, config.data, config.security.key),
+        certificate=partial(_certificate_end, config),
+        ffmpeg=ffmpeg(config),
+    )
+    return examine(config, insight, datetime.now(UTC))
+
+
+def ffmpeg(config: Config) -> Path:
+    """The FFmpeg program: the operator's, else the one that came with Penstock."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    return Path(config.media.ffmpeg or get_ffmpeg_exe())
+
+
+def _certificate_end(config: Config) -> datetime | None:
+    """Until when the HTTPS port's certificate is good; None: there is none yet, and none is made here."""
+    from penstock.api.certificate import end, kept_files
+    from penstock.api.tls import Files
+
+    given, key = config.tls.certificate, config.tls.key
+    if given or key:
+        return end(Files(Path(given or ""), Path(key or "")))
+    kept = kept_files(config.data / "tls")
+    return end(kept) if kept.certificate.exists() else None
 
 
 def plan(task: Task) -> Plan:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -154,3 +155,26 @@ def test_tasks_of_a_server_that_is_down_are_shown_as_they_were(penstock_server: 
     task = until(lambda: (task := listed(server)["10001"])["error"] and task)
     assert (task["state"], task["owner"]) == ("waiting", None)
     assert task["error"].endswith("task: no worker")
+
+
+def test_doctor_knows_a_running_server_and_ends_well(penstock_server: ServerFactory) -> None:
+    server = penstock_server(workers=1)
+    ports = {f"PENSTOCK_SERVER_{name.upper()}": urlsplit(getattr(server, name)).netloc for name in ("http", "rtmp")}
+    ports["PENSTOCK_SERVER_MEDIA"] = "127.0.0.1:0"
+    done = penstock("doctor", "--data", server.data, "--json", **ports)
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert {name for name, one in found.items() if one["level"] != "ok"} <= {"clock", "files", "libsrt", "chromium"}
+    pid = server.process.pid
+    assert found["server"]["text"] == f"runs with pid {pid}"
+    assert found["server.http"]["text"].endswith(f"is served by pid {pid}")
+    assert found["server.rtmp"]["text"].endswith(f"is served by pid {pid}")
+
+
+def test_doctor_says_what_to_do_and_ends_with_1(data: Path) -> None:
+    create(data)
+    (data / "secret.key").unlink()
+    done = penstock("doctor", "--data", data, check=False, PENSTOCK_SERVER_HTTP="127.0.0.1:0")
+    assert done.returncode == 1
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("fail  database")]
+    assert f"put {data}/secret.key back" in line
+    assert not (data / "secret.key").exists()

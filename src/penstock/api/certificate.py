@@ -46,11 +46,18 @@ def own_files(folder: Path, names: Collection[str], *, now: datetime) -> Files:
             _make(folder, names, now)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None
-    return _files(folder)
+    return kept_files(folder)
 
 
-def _files(folder: Path) -> Files:
+def kept_files(folder: Path) -> Files:
+    """Where a certificate of our own is, if it is there."""
     return Files(folder / CERTIFICATE_FILE, folder / KEY_FILE)
+
+
+def end(files: Files) -> datetime:
+    """Until when a certificate is good. Raise `ConfigError` if it cannot be used."""
+    tls.context(files)
+    return _load(files.certificate).not_valid_after_utc
 
 
 def _serves(folder: Path, names: Collection[str], now: datetime) -> bool:
@@ -58,7 +65,7 @@ def _serves(folder: Path, names: Collection[str], now: datetime) -> bool:
     try:
         found, ca = (_load(folder / name) for name in (CERTIFICATE_FILE, CA_FILE))
         found.verify_directly_issued_by(ca)
-        tls.context(_files(folder))
+        tls.context(kept_files(folder))
         held = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, TypeError, InvalidSignature, ConfigError, x509.ExtensionNotFound):
         return False

@@ -1,4 +1,4 @@
-"""`penstock backup` and `penstock restore`: what an operator does to DATA."""
+"""`penstock backup`, `restore` and `doctor`: what an operator does about DATA and the machine."""
 
 # ruff: noqa: PLC0415 - heavy parts are loaded when they are needed, so that every command is quick
 
@@ -41,6 +41,26 @@ def restore(
     from penstock import app
 
     _tell(file, *app.restore(settings(data, config), file), as_json)
+
+
+def doctor(data: Data = DATA, config: File = None, as_json: Json = False) -> None:
+    """Look whether all is well: settings, DATA, ports, clock, limits, programs. Ends with 1 if something is not.
+
+    It changes nothing, and may be asked while a server runs.
+    """
+    from penstock import app
+
+    found = []
+    for finding in app.doctor(settings(data, config)):
+        found.append(finding)
+        if not as_json:
+            typer.echo(f"{finding.level:4}  {finding.name:13}  {finding.text}")
+            if finding.advice:
+                typer.echo(f"{'':19}  -> {finding.advice}")
+    if as_json:
+        print_json([finding._asdict() for finding in found])
+    if any(finding.level == "fail" for finding in found):
+        raise typer.Exit(1)
 
 
 def _tell(file: Path, schema: str, contents: Sequence[str], as_json: bool) -> None:

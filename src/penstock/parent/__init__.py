@@ -52,6 +52,24 @@ class DataLock:
     def release(self) -> None:
         os.close(self._fd)
 
+    @staticmethod
+    def holder(data: Path) -> int | None:
+        """The process that has the right now; None: nobody has."""
+        try:
+            descriptor = os.open(data / "penstock.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot use {error.filename}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.pread(descriptor, 32, 0).decode().strip() or 0) or None
+        else:
+            return None
+        finally:
+            os.close(descriptor)
+
 
 class Parent:
     """One server.

@@ -18,13 +18,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, create_engine
 
 from penstock.errors import ConfigError, StoreError
 from penstock.store import migrations
 from penstock.store.secrets import KEY_FILE, Sealer, load_sealer, parse_key
-from penstock.store.sql import DATABASE, check_key, database_path, translated
+from penstock.store.sql import DATABASE, check_key, database_path, open_store, translated
 
 #: What goes with the database, by its place in DATA.
 BESIDE = (KEY_FILE, "penstock.toml", "tls/ca.pem", "tls/server.pem", "tls/server.key")
@@ -122,13 +121,27 @@ def examine(database: Path, sealer: Sealer) -> str:
         engine.dispose()
 
 
+def look(database_url: str, data: Path, security_key: str | None) -> str:
+    """A word on the database as it is now, in use or not; raises as `examine`."""
+    if not _is_file(database_url):
+        open_store(database_url, data, security_key, migrate=False).close()
+        return "it answers, and has the tables of this version"
+    database = database_path(database_url, data)
+    if not database.exists():
+        return f"{database} is not there yet; `penstock serve` makes it"
+    revision, newest = examine(database, load_sealer(data, security_key, fresh=False)), migrations.revisions()[-1]
+    after = "" if revision == newest else f", which the next start brings to {newest}"
+    return f"{database} is whole, with schema {revision}{after}"
+
+
+def _is_file(database_url: str) -> bool:
+    """Whether the database is not a server's."""
+    return not database_url.startswith("postgresql")
+
+
 def _database(database_url: str, data: Path) -> Path:
     """The database's file. Raise `ConfigError` for one that is a server's."""
-    try:
-        server = bool(database_url) and make_url(database_url).get_backend_name() == "postgresql"
-    except ArgumentError:
-        server = False
-    if server:
+    if not _is_file(database_url):
         raise ConfigError(f"The database is PostgreSQL's: back it up with pg_dump, and {data / KEY_FILE} with it.")
     return database_path(database_url, data)
 
