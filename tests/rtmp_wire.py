@@ -1,7 +1,7 @@
 """RTMP's bytes, written and read a second time: what the product's codec is compared with.
 
 It shares no line and no idea with `penstock.media.rtmp`: a writer that can do everything that the specification
-allows, a reader that takes nothing but what it prescribes, byte by byte. Adobe RTMP 1.0 and AMF0.
+allows, a reader that takes nothing but what it prescribes, byte by byte. Adobe RTMP 1.0, AMF0 and AMF3.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -254,6 +254,47 @@ def _read_members(data: bytes, at: int) -> tuple[dict[str, Any], int]:
         name, at = _read_text(data, at, 2)
         members[name], at = _read_value(data, at)
     return members, at + 3
+
+
+# -- AMF3, a second time
+
+
+def amf3(value: Any) -> bytes:
+    """A value in AMF3, without references: None, bool, int, float, str, bytes, list, dict."""
+    match value:
+        case None:
+            return b"\1"
+        case bool():
+            return bytes([3 if value else 2])
+        case int():
+            return b"\4" + _u29(value % 2**29)
+        case float():
+            return b"\5" + pack(">d", value)
+        case str():
+            return b"\6" + amf3_text(value)
+        case bytes():
+            return b"\x0c" + _u29(len(value) << 1 | 1) + value
+        case Mapping():
+            # An anonymous class without members of its own, but for those that each object has.
+            return b"\x0a\x0b\1" + b"".join(amf3_text(k) + amf3(v) for k, v in value.items()) + b"\1"
+        case _:
+            return b"\x09" + _u29(len(value) << 1 | 1) + b"\1" + b"".join(map(amf3, value))
+
+
+def amf3_text(text: str) -> bytes:
+    """A string as it stands in names, without a marker."""
+    return _u29(len(text.encode()) << 1 | 1) + text.encode()
+
+
+def _u29(number: int) -> bytes:
+    assert 0 <= number < 2**29
+    if number < 0x80:
+        return bytes([number])
+    if number < 0x4000:
+        return bytes([number >> 7 | 0x80, number & 0x7F])
+    if number < 0x200000:
+        return bytes([number >> 14 | 0x80, number >> 7 & 0x7F | 0x80, number & 0x7F])
+    return bytes([number >> 22 | 0x80, number >> 15 & 0x7F | 0x80, number >> 8 & 0x7F | 0x80, number & 0xFF])
 
 
 # -- FLV

@@ -1,22 +1,16 @@
-"""AMF0, the encoding of RTMP commands and metadata (Adobe AMF0 specification, 2007)."""
+"""AMF0 (Adobe AMF0 specification, 2007), the encoding of RTMP commands and metadata; AMF3 where it switches to that."""
 
 from struct import Struct
 
-from penstock.errors import MediaError
+from penstock.media.rtmp import amf3
+from penstock.media.rtmp.amf_reader import MAX_VALUES, AmfError, Reader, Value
 
-#: What AMF0 carries, as Python has it. Undefined and null are both None.
-Value = float | bool | str | None | dict[str, "Value"] | list["Value"]
+__all__ = ["AmfError", "Value", "decode", "encode"]
 
 _DOUBLE = Struct(">d")
 _NUMBER, _BOOLEAN, _STRING, _OBJECT = 0, 1, 2, 3
 _NULL, _UNDEFINED, _ECMA_ARRAY, _OBJECT_END, _STRICT_ARRAY = 5, 6, 8, 9, 10
 _DATE, _LONG_STRING, _UNSUPPORTED, _XML, _TYPED_OBJECT, _AVMPLUS = 11, 12, 13, 15, 16, 17
-_MAX_DEPTH = 16
-_MAX_VALUES = 4096
-
-
-class AmfError(MediaError):
-    """The AMF data is malformed."""
 
 
 def encode(*values: Value) -> bytes:
@@ -51,44 +45,24 @@ def decode(data: bytes) -> list[Value]:
     return _Decoder(data).values()
 
 
-class _Decoder:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-        self.count = 0
-
+class _Decoder(Reader):
     def values(self) -> list[Value]:
         values = []
         while self.at < len(self.data):
             values.append(self.value(0))
         return values
 
-    def take(self, size: int) -> bytes:
-        piece = self.data[self.at : self.at + size]
-        if len(piece) < size:
-            raise AmfError("AMF data ends in the middle of a value")
-        self.at += size
-        return piece
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def text(self, length_size: int) -> str:
-        return self.take(self.number(length_size)).decode("utf-8", "replace")
-
     def value(self, depth: int) -> Value:
-        self.count += 1
-        if depth > _MAX_DEPTH or self.count > _MAX_VALUES:
-            raise AmfError("AMF data is nested too deep or has too many values")
+        self.spend(depth)
         marker = self.number(1)
         if marker == _NUMBER:
-            return float(_DOUBLE.unpack(self.take(8))[0])
+            return self.double()
         if marker == _BOOLEAN:
             return self.number(1) != 0
         if marker == _STRING:
-            return self.text(2)
+            return self.text(self.number(2))
         if marker in (_LONG_STRING, _XML):
-            return self.text(4)
+            return self.text(self.number(4))
         if marker in (_NULL, _UNDEFINED, _UNSUPPORTED):
             return None
         if marker == _OBJECT:
@@ -97,20 +71,22 @@ class _Decoder:
             self.take(4)  # the announced length; writers get it wrong, the end marker counts
             return self.members(depth)
         if marker == _TYPED_OBJECT:
-            self.text(2)
+            self.text(self.number(2))
             return self.members(depth)
         if marker == _STRICT_ARRAY:
-            return [self.value(depth + 1) for _ in range(min(self.number(4), _MAX_VALUES + 1))]
+            return [self.value(depth + 1) for _ in range(min(self.number(4), MAX_VALUES + 1))]
         if marker == _DATE:
-            milliseconds = float(_DOUBLE.unpack(self.take(8))[0])
+            milliseconds = self.double()
             self.take(2)
             return milliseconds
+        if marker == _AVMPLUS:
+            return amf3.decode(self, depth)
         raise AmfError(f"AMF0 has no type {marker}")
 
     def members(self, depth: int) -> dict[str, Value]:
         members: dict[str, Value] = {}
         while True:
-            name = self.text(2)
+            name = self.text(self.number(2))
             if not name and self.data[self.at : self.at + 1] == b"\x09":
                 self.at += 1
                 return members
