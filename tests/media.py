@@ -59,14 +59,17 @@ def _recipe(
     sound: str | None = _sound(48000, "stereo"),
     gop: int = 25,
     b_frames: int = 2,
+    sound_codec: Sequence[str] = ("aac", "-b:a", "96k"),
     codec: Sequence[str] = ("libx264", "-preset", "veryfast", "-profile:v", "main", "-sc_threshold", "0"),
 ) -> list[str]:
     inputs = [option for source in (picture, sound) if source for option in ("-f", "lavfi", "-i", source)]
     video = ["-c:v", *codec, "-bf", str(b_frames), "-g", str(gop), "-keyint_min", str(gop), "-crf", "26"]
-    audio = ["-c:a", "aac", "-b:a", "96k"]
+    audio = ["-c:a", *sound_codec]
     return [*inputs, "-t", str(seconds), *(video if picture else []), *(audio if sound else [])]
 
 
+_AV1 = ("libsvtav1", "-preset", "12")
+_VP9 = ("libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
 _HEVC = ("libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:scenecut=0")
 
 #: How each clip is made; FFmpeg's arguments.
@@ -80,6 +83,9 @@ _RECIPES = {
     "silent": _recipe(seconds=6, sound=None),
     "dark": _recipe(seconds=6, picture=None),
     "hevc": _recipe(seconds=6, codec=_HEVC),
+    "av1-opus": _recipe(seconds=6, b_frames=0, codec=_AV1, sound_codec=["libopus"]),
+    "vp9": _recipe(seconds=6, b_frames=0, codec=_VP9),
+    "tracks": [*_recipe(seconds=6), *("-map", "0:v", "-map", "1:a", "-map", "0:v", "-map", "1:a")],
 }
 
 
@@ -88,7 +94,8 @@ def clip(name: str) -> Path:
 
     ``av``: 20 s of H.264 640x360, 25 frames/s, a keyframe each second, 2 B-frames, AAC 48 kHz stereo. The others are
     6 s long and differ from it: ``plain`` (no B-frames), ``small`` (320x180, 30 frames/s), ``44k``, ``mono``,
-    ``silent`` (no audio track), ``dark`` (no video track), ``hevc``.
+    ``silent`` (no audio track), ``dark`` (no video track), ``hevc``, ``av1-opus``, ``vp9``, ``tracks`` (two pictures
+    and two sounds).
     """
     recipe = _RECIPES[name]
     version = hashlib.sha256("\0".join([Path(ffmpeg_exe()).name, *recipe]).encode()).hexdigest()[:8]

@@ -16,6 +16,9 @@ from tests.media import clip, ffmpeg_exe
 SOURCES = {
     "plain": ("av", 0.0, ["h264", "aac"]),
     "hevc": ("hevc", 0.0, ["hevc", "aac"]),
+    "av1-opus": ("av1-opus", 0.0, ["av1", "opus"]),
+    "vp9": ("vp9", 0.0, ["vp9", "aac"]),
+    "tracks": ("tracks", 0.0, ["h264", "h264", "aac", "aac"]),
     "video-only": ("silent", 0.0, ["h264", "aac"]),
     "audio-only": ("dark", 0.0, ["aac"]),
     "mono": ("mono", 0.0, ["h264", "aac"]),
@@ -23,6 +26,8 @@ SOURCES = {
     "31-bits": ("plain", 2**31 / 1000 - 6, ["h264", "aac"]),
     "32-bits": ("plain", 2**32 / 1000 - 6, ["h264", "aac"]),
 }
+#: All pictures and sounds: without it FFmpeg takes one of each.
+TRACKS = ("-map", "0:v?", "-map", "0:a?")
 
 
 @contextmanager
@@ -38,6 +43,7 @@ def publishing(url: str, name: str, start: float) -> Iterator[None]:
         "-1",
         "-i",
         str(clip(name)),
+        *TRACKS,
         "-c",
         "copy",
     ]
@@ -51,7 +57,7 @@ def publishing(url: str, name: str, start: float) -> Iterator[None]:
 
 def watched(url: str, path: Path) -> tuple[list[str], str]:
     """The codecs of what a viewer gets in 3 s, and all that decoding it brings up."""
-    fetch = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", url, "-t", "3", "-c", "copy", "-y", str(path)]
+    fetch = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", url, "-t", "3", *TRACKS, "-c", "copy", "-y", str(path)]
     subprocess.run(fetch, timeout=30, check=True)
     look = [ffmpeg_exe(), "-nostdin", "-v", "info", "-i", str(path), "-f", "null", "-"]
     told = subprocess.run(look, capture_output=True, text=True, timeout=30, check=True).stderr

@@ -28,17 +28,27 @@ MESSAGES = {
     "enhanced HEVC, negative time": (VIDEO, b"\xa1hvc1\xff\xff\xd8\x00\x00", Kind.FRAME, "hevc", -40),
     "enhanced HEVC without time": (VIDEO, b"\xa3hvc1\x00\x00\x28\x00", Kind.FRAME, "hevc", 0),
     "enhanced HEVC end of sequence": (VIDEO, b"\x92hvc1", Kind.NOTHING, "hevc", 0),
-    "enhanced HEVC metadata": (VIDEO, b"\x94hvc1\x02\x00\x09colorInfo", Kind.NOTHING, "hevc", 0),
+    "enhanced HEVC metadata": (VIDEO, b"\x94hvc1\x02\x00\x09colorInfo", Kind.EXTRA_HEADER, "hevc", 0),
+    "metadata as a command": (VIDEO, b"\xd4hvc1\x02\x00\x09colorInfo", Kind.EXTRA_HEADER, "hevc", 0),
+    "ModEx before a keyframe": (VIDEO, b"\x97\x02\x00\x01\x02\x01hvc1\xff\xff\xd8\x00", Kind.KEYFRAME, "hevc", -40),
+    "ModEx twice": (VIDEO, b"\xa7\x00\x01\x07\x00\x02\x01av01\x00", Kind.FRAME, "av1", 0),
+    "ModEx of 300 bytes": (VIDEO, b"\xa7\xff\x01\x2b" + bytes(300) + b"\x03hvc1\x00", Kind.FRAME, "hevc", 0),
+    "ModEx before another track": (VIDEO, b"\xa7\x00\x01\x06\x01hvc1\x01\x00\x00\x28", Kind.EXTRA, "hevc", 40),
+    "ModEx cut short": (VIDEO, b"\xa7\x20\x00\x01\x02\x01hvc1", Kind.NOTHING, "", 0),
+    "ModEx and nothing": (VIDEO, b"\xa7\x00\x00\x01", Kind.NOTHING, "", 0),
     "enhanced video command": (VIDEO, b"\xd1hvc1\x01", Kind.NOTHING, "hevc", 0),
     "VVC coded frames": (VIDEO, b"\x91vvc1\x00\x00\x28\x00", Kind.KEYFRAME, "vvc", 40),
     "AV1 header": (VIDEO, b"\x90av01\x81\x04\x0c\x00", Kind.HEADER, "av1", 0),
     "AV1 keyframe": (VIDEO, b"\x91av01\x00\x00\x28\x00", Kind.KEYFRAME, "av1", 0),
     "AV1 header in MPEG-TS form": (VIDEO, b"\x95av01\x81\x04\x0c\x00", Kind.HEADER, "av1", 0),
     "VP9 frame": (VIDEO, b"\xa1vp09\x00\x00\x00\x00", Kind.FRAME, "vp9", 0),
-    "multitrack header, one track": (VIDEO, b"\x96\x00hvc1\x01\x01\x02", Kind.HEADER, "hevc", 0),
-    "multitrack frame, one track": (VIDEO, b"\xa6\x01av01\x01\x00", Kind.FRAME, "av1", 0),
+    "header of the first track": (VIDEO, b"\x96\x00hvc1\x00\x01\x02", Kind.HEADER, "hevc", 0),
+    "header of another track": (VIDEO, b"\x96\x00hvc1\x01\x01\x02", Kind.EXTRA_HEADER, "hevc", 0),
+    "frame of the first track": (VIDEO, b"\xa6\x01hvc1\x00\x00\x00\x28\x00", Kind.FRAME, "hevc", 40),
+    "frame of another track": (VIDEO, b"\xa6\x01av01\x01\x00", Kind.EXTRA, "av1", 0),
+    "frames of many tracks and codecs": (VIDEO, b"\xa6\x21av01\x00\x00\x00\x01x", Kind.FRAME, "", 0),
     "multitrack keyframe, many tracks": (VIDEO, b"\x96\x13hvc1\x00\x00\x00\x01x", Kind.KEYFRAME, "hevc", 0),
-    "multitrack cut short": (VIDEO, b"\x96\x00hvc1", Kind.NOTHING, "hevc", 0),
+    "multitrack cut short": (VIDEO, b"\x96\x00hvc1", Kind.NOTHING, "", 0),
     "unknown FourCC": (VIDEO, b"\x91zzzz\x00\x00\x00", Kind.KEYFRAME, "", 0),
     "empty video": (VIDEO, b"", Kind.NOTHING, "", 0),
     "AAC header": (AUDIO, packet.DEFAULT_AUDIO_HEADER, Kind.HEADER, "aac", 0),
@@ -49,8 +59,12 @@ MESSAGES = {
     "Opus frame": (AUDIO, b"\x91Opus\xfc\xff\xfe", Kind.SOUND, "opus", 0),
     "enhanced AAC header": (AUDIO, b"\x90mp4a\x11\x90", Kind.HEADER, "aac", 0),
     "enhanced audio end of sequence": (AUDIO, b"\x92Opus", Kind.NOTHING, "opus", 0),
-    "multichannel configuration": (AUDIO, b"\x94Opus\x00\x02", Kind.NOTHING, "opus", 0),
+    "multichannel configuration": (AUDIO, b"\x94Opus\x00\x02", Kind.EXTRA_HEADER, "opus", 0),
     "multitrack audio frame": (AUDIO, b"\x95\x01Opus\x00\xfc", Kind.SOUND, "opus", 0),
+    "sound of another track": (AUDIO, b"\x95\x01Opus\x02\xfc", Kind.EXTRA, "opus", 0),
+    "audio header of another track": (AUDIO, b"\x95\x00mp4a\x01\x11\x90", Kind.EXTRA_HEADER, "aac", 0),
+    "ModEx before a sound": (AUDIO, b"\x97\x02\x00\x01\x02\x01Opus\xfc", Kind.SOUND, "opus", 0),
+    "a header beyond all reason": (VIDEO, b"\x17\x00\x00\x00\x00" + bytes(1 << 20), Kind.NOTHING, "h264", 0),
     "multitrack audio header": (AUDIO, b"\x95\x00fLaC\x00\xfc", Kind.HEADER, "flac", 0),
     "empty audio": (AUDIO, b"", Kind.NOTHING, "", 0),
     "onMetaData": (DATA, packets.metadata(width=640), Kind.METADATA, "", 0),
@@ -72,7 +86,15 @@ def test_a_message_is_told_from_its_first_bytes(what: str) -> None:
 
 @pytest.mark.parametrize("cts", [0, 1, 80, 8_388_607, -1, -40])
 @pytest.mark.parametrize(
-    "what", ["H.264 keyframe", "HEVC as codec 12", "enhanced H.264 coded frames", "enhanced HEVC coded frames"]
+    "what",
+    [
+        "H.264 keyframe",
+        "HEVC as codec 12",
+        "enhanced H.264 coded frames",
+        "enhanced HEVC coded frames",
+        "ModEx before a keyframe",
+        "frame of the first track",
+    ],
 )
 def test_a_composition_time_can_be_rewritten(what: str, cts: int) -> None:
     """Nothing but the time changes."""
@@ -97,6 +119,10 @@ def test_a_frame_without_a_composition_time_stays_as_it_is(what: str) -> None:
         ("af001210", (44100, 2)),
         ("af00139056e5a0", (22050, 2)),
         ("af0017ff", None),
+        ("906d703461 1190", (48000, 2)),
+        ("906d703461 11", None),
+        ("916d703461 1190", None),
+        ("904f707573 1190", None),
         ("af0011", None),
         ("af011190", None),
         ("2f001190", None),
@@ -107,12 +133,43 @@ def test_an_aac_header_says_rate_and_channels(header: str, config: tuple[int, in
     assert packet.aac_config(bytes.fromhex(header)) == config
 
 
-@given(st.sampled_from([AUDIO, VIDEO, DATA, 0, 22]), st.binary(max_size=12))
+@pytest.mark.parametrize("header", ["af001190", "af001208", "906d7034611190"])
+def test_silence_is_of_the_headers_own_kind(header: str) -> None:
+    """AAC in FLV's layout and in the enhanced one, mono and stereo."""
+    silence = packet.silent_frame(bytes.fromhex(header))
+    assert silence is not None
+    assert packet.kind_of(AUDIO, silence) is Kind.SOUND
+    assert packet.codec_name(AUDIO, silence) == "aac"
+    assert silence.endswith(packet.SILENT_AAC[1 if header == "af001208" else 2])
+
+
+def test_nobody_knows_silence_under_other_headers() -> None:
+    """Six channels, Opus, nothing."""
+    for header in (packets.aac_header(channels=6), b"\x90OpusOpusHead", b""):
+        assert packet.silent_frame(header) is None
+
+
+def test_extra_headers_replace_only_their_own_kind() -> None:
+    """By message type, track and what they configure."""
+    payloads = [MESSAGES[what] for what in ("header of another track", "enhanced HEVC metadata")]
+    payloads += [MESSAGES[what] for what in ("audio header of another track", "multichannel configuration")]
+    assert [packet.extra_key(type_, payload) for type_, payload, *_ in payloads] == [
+        (VIDEO, 1, 0),
+        (VIDEO, 0, 4),
+        (AUDIO, 1, 0),
+        (AUDIO, 0, 4),
+    ]
+
+
+@given(st.sampled_from([AUDIO, VIDEO, DATA, 0, 22]), st.binary(max_size=16))
 def test_any_bytes_are_something(type_: int, payload: bytes) -> None:
     """Nothing is raised; what has a kind that is counted has at least the two bytes that were looked at."""
     kind = packet.kind_of(type_, payload)
     packet.codec_name(type_, payload)
     packet.aac_config(payload)
+    packet.silent_frame(payload)
+    packet.track_of(type_, payload)
+    packet.extra_key(type_, payload)
     if kind in (Kind.KEYFRAME, Kind.FRAME):
         changed = packet.with_composition_time(payload, packet.composition_time(payload))
         assert changed == payload

@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from penstock.media.packet import AUDIO, DATA, HEADERLESS, SILENT_AAC, VIDEO, Kind, aac_config, codec_name
+from penstock.media.packet import (
+    AUDIO,
+    DATA,
+    HEADERLESS,
+    MAX_EXTRAS,
+    VIDEO,
+    Kind,
+    aac_config,
+    codec_name,
+    extra_key,
+    silent_frame,
+)
 
 
 class Emit(Protocol):
@@ -28,6 +39,9 @@ class Headers:
         self._sent_metadata: bytes | None = None
         #: By kind, what told receivers the codec: its header, or the first media of one that has none.
         self._told: dict[int, bytes] = {}
+        #: Extra headers by `extra_key`.
+        self._extras: dict[tuple[int, int, int], bytes] = {}
+        self._sent_extras: dict[tuple[int, int, int], bytes] = {}
         #: Duration of an AAC frame in ms under the header in force.
         self.sound = 1024_000 / 48_000
 
@@ -35,14 +49,28 @@ class Headers:
         """Begin a new source, which has announced nothing yet."""
         self.announced = {}
         self.metadata = None
+        self._extras = {}
+
+    def announce_extra(self, type_: int, payload: bytes) -> None:
+        """Take an extra header; it follows the kind's own."""
+        key = extra_key(type_, payload)
+        if key in self._extras or len(self._extras) < MAX_EXTRAS:
+            self._extras[key] = payload
 
     @property
     def settled(self) -> bool:
         """Whether receivers have all that was announced."""
-        return all(self.announced.get(type_) == self.sent.get(type_) for type_ in (VIDEO, AUDIO))
+        return all(self.announced.get(type_) == self.sent.get(type_) for type_ in (VIDEO, AUDIO)) and all(
+            self._sent_extras.get(key) == payload for key, payload in self._extras.items()
+        )
 
     def send(self, type_: int, dts: int, payload: bytes = b"") -> None:
-        """Send what must come before media of this kind, `payload`: its header if it differs from the one last sent."""
+        """Send what must come before media of this kind, `payload`: the headers that differ from those last sent."""
+        self._send_own(type_, dts, payload)
+        if self._extras:
+            self._send_extras(type_, dts)
+
+    def _send_own(self, type_: int, dts: int, payload: bytes) -> None:
         header = self.announced.get(type_)
         if header and type_ == AUDIO and payload and payload[0] >> 4 != header[0] >> 4:
             del self.announced[AUDIO]  # it went over to a codec that has no header
@@ -56,7 +84,7 @@ class Headers:
             self._on_break(reason)
             if type_ == VIDEO and AUDIO in self.sent:
                 self.announced.setdefault(AUDIO, self.sent[AUDIO])  # for silence, if the source has no sound
-            self.sent, self._sent_metadata, self._told = {}, None, {}
+            self.sent, self._sent_metadata, self._told, self._sent_extras = {}, None, {}, {}
             # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
             self._send_headers([VIDEO, AUDIO], dts)
         elif header is not None:
@@ -74,17 +102,20 @@ class Headers:
                 self._emit(type_, dts, header, Kind.HEADER)
                 self.sent[type_] = header
                 self._told[type_] = header
+                self._sent_extras = {key: extra for key, extra in self._sent_extras.items() if key[0] != type_}
                 if type_ == AUDIO and (config := aac_config(header)) is not None:
                     self.sound = 1024_000 / config[0]
+
+    def _send_extras(self, type_: int, dts: int) -> None:
+        for key, payload in self._extras.items():
+            if key[0] == type_ and self._sent_extras.get(key) != payload:
+                self._emit(type_, dts, payload, Kind.EXTRA_HEADER)
+                self._sent_extras[key] = payload
 
     def silent_frame(self) -> bytes | None:
         """Return a sound message of digital silence under the header in force; None if there is none of its kind."""
         header = self.sent.get(AUDIO)
-        config = aac_config(header) if header is not None else None
-        if header is None or config is None:
-            return None
-        frame = SILENT_AAC.get(config[1])
-        return None if frame is None else header[:1] + b"\x01" + frame
+        return None if header is None else silent_frame(header)
 
 
 def incompatibility(type_: int, before: bytes, after: bytes) -> str:

@@ -4,7 +4,7 @@ from collections import deque
 
 from penstock.media.framing import Framing, flv_header
 from penstock.media.meter import Meter
-from penstock.media.packet import AUDIO, DATA, VIDEO, Kind
+from penstock.media.packet import AUDIO, DATA, MAX_EXTRAS, VIDEO, Kind, extra_key
 from penstock.media.pump import QUEUE_LIMIT, Connection, Pump
 
 #: The newest GOP is kept for receivers that join, up to this span (ms) and size (bytes).
@@ -61,6 +61,7 @@ class Stream:
         "_keep_gop",
         "_pending",
         "_pump",
+        "extras",
         "headers",
         "metadata",
         "receivers",
@@ -75,6 +76,8 @@ class Stream:
         self._pending: list[Entry] = []
         self.metadata: bytes | None = None
         self.headers: dict[int, bytes] = {}
+        #: Extra headers by `penstock.media.packet.extra_key`.
+        self.extras: dict[tuple[int, int, int], bytes] = {}
         self.receivers: list[Receiver] = []
         self._has_pictures = False
         #: Changes whenever receivers get something other than by `send`.
@@ -83,7 +86,13 @@ class Stream:
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take one message in; it goes out when the tick ends."""
         if kind is Kind.HEADER:
+            if self.headers.get(type_) != payload:
+                self.extras = {key: extra for key, extra in self.extras.items() if key[0] != type_}
             self.headers[type_] = payload
+        elif kind is Kind.EXTRA_HEADER:
+            key = extra_key(type_, payload)
+            if key in self.extras or len(self.extras) < MAX_EXTRAS:
+                self.extras[key] = payload
         elif kind is Kind.METADATA:
             self.metadata = payload
         elif kind is Kind.KEYFRAME:
@@ -168,6 +177,7 @@ class Stream:
     def _join(self, receiver: Receiver, entries: list[Entry]) -> None:
         framing, first = receiver.framing, entries[0][1]
         headers = [(type_, self.headers[type_]) for type_ in (VIDEO, AUDIO) if type_ in self.headers]
+        headers += [(key[0], payload) for key, payload in self.extras.items()]
         if self.metadata is not None:
             headers.insert(0, (DATA, self.metadata))
         pieces = [framing(type_, first, payload) for type_, payload in headers]
@@ -181,7 +191,7 @@ class Stream:
         if starts or kind is Kind.HEADER:
             self._gop.clear()
             self._gop_bytes = 0
-        if kind is Kind.HEADER or (not starts and not self._gop):
+        if kind in (Kind.HEADER, Kind.EXTRA_HEADER) or (not starts and not self._gop):
             return
         self._gop.append(entry)
         self._gop_bytes += len(payload)

@@ -25,6 +25,7 @@ from penstock.media.packet import (
     VIDEO,
     Kind,
     composition_time,
+    track_of,
     with_composition_time,
 )
 from penstock.media.steady import Steady
@@ -38,6 +39,8 @@ MAX_FILL = 10_000
 SOUND_PATIENCE = 1000
 #: Sound that arrives before the first keyframe is kept, up to this many messages.
 MAX_EARLY = 200
+#: … and bytes.
+MAX_EARLY_BYTES = 16 << 20
 #: How long the first keyframe of a new output may wait for the source's audio header.
 HEADER_PATIENCE = 500
 _TYPICAL_FRAME = 40.0
@@ -72,6 +75,8 @@ class Timeline:
         self._audio_dts: int | None = None
         self._audio_end: float | None = None
         self._frame = _TYPICAL_FRAME
+        #: Newest DTS of other tracks than the first, by `track_of`.
+        self._extra_dts: dict[tuple[int, int], int] = {}
         self.squeezed = 0
         self.silent = 0
         self.dropped = 0
@@ -113,6 +118,12 @@ class Timeline:
         if kind is Kind.METADATA:
             self._headers.metadata = payload
             return
+        if kind is Kind.EXTRA_HEADER:
+            self._headers.announce_extra(type_, payload)
+            return
+        if kind is Kind.EXTRA:
+            self._take_extra(type_, timestamp, payload)
+            return
         if kind is Kind.NOTHING:
             return
         if kind is Kind.SCRIPT:
@@ -145,6 +156,7 @@ class Timeline:
         self._audio_dts = None if self._audio_dts is None else self._audio_dts - back
         self._audio_end = None if self._audio_end is None else self._audio_end - back
         self._offset = None if self._offset is None else self._offset - back
+        self._extra_dts.clear()
 
     # -- for the shortcut
 
@@ -191,20 +203,25 @@ class Timeline:
     # -- input clocks
 
     def _unwrap(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> int:
-        """Extend a 32-bit timestamp by serial arithmetic; find and heal jumps."""
+        """Extend a 32-bit timestamp; find and heal jumps."""
         clock = self._inputs[type_]
-        near = clock.last if clock.last is not None else self._newest
-        time = timestamp
-        if near is not None:
-            step = (timestamp - near) % _WRAP
-            time = near + (step - _WRAP if step & 0x80000000 else step)
-        if self._is_jump(clock.last, near, time):
+        time = self._extend(type_, timestamp)
+        if self._is_jump(clock.last, clock.last if clock.last is not None else self._newest, time):
             self._jump(type_, time, payload, kind)
             self._newest = clock.last = time
         else:
             clock.last = time if clock.last is None else max(clock.last, time)
             self._newest = time if self._newest is None else max(self._newest, time)
         return time
+
+    def _extend(self, type_: int, timestamp: int) -> int:
+        """Extend a 32-bit timestamp by serial arithmetic."""
+        last = self._inputs[type_].last
+        near = last if last is not None else self._newest
+        if near is None:
+            return timestamp
+        step = (timestamp - near) % _WRAP
+        return near + (step - _WRAP if step & 0x80000000 else step)
 
     @staticmethod
     def _is_jump(last: int | None, near: int | None, time: int) -> bool:
@@ -275,14 +292,17 @@ class Timeline:
             self.dropped += 1
             return
         self._early.append((type_, time, payload, kind))
-        if waiting and type_ == VIDEO and (AUDIO in self._headers.announced or not self._sound_expected(time)):
+        complete = type_ == VIDEO and (AUDIO in self._headers.announced or not self._sound_expected(time))
+        if waiting and (complete or self._too_early):
             self._begin_early()
-        elif len(self._early) > MAX_EARLY:
-            if waiting:
-                self._begin_early()
-            else:
-                del self._early[0]
-                self.dropped += 1
+        while self._too_early:
+            del self._early[0]
+            self.dropped += 1
+
+    @property
+    def _too_early(self) -> bool:
+        """Whether more is held than may be."""
+        return len(self._early) > MAX_EARLY or sum(len(early[2]) for early in self._early) > MAX_EARLY_BYTES
 
     def _begin_early(self) -> None:
         """Begin with the keyframe that was kept waiting, then what came with it."""
@@ -316,8 +336,30 @@ class Timeline:
         for message in early:
             self._send(*message)
 
+    def _take_extra(self, type_: int, timestamp: int, payload: bytes) -> None:
+        """Let a message of another track go along with the first track of its kind, once that is on air."""
+        time = self._extend(type_, timestamp)
+        if self._offset is not None:
+            self._send_extra(type_, time, payload)
+        elif any(kind is Kind.KEYFRAME for _, _, _, kind in self._early):
+            self._keep(type_, time, payload, Kind.EXTRA)
+
+    def _send_extra(self, type_: int, time: int, payload: bytes) -> None:
+        assert self._offset is not None
+        clock, track = self._inputs[type_], track_of(type_, payload)
+        dts = time + self._offset + clock.adjustment
+        begun = clock.last is not None and -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD
+        if not begun or dts <= self._extra_dts.get(track, -1):
+            self.dropped += 1
+            return
+        self._headers.send(type_, dts)
+        self._emit(type_, dts, payload, Kind.EXTRA)
+        self._extra_dts[track] = dts
+
     def _send(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
-        if type_ == VIDEO:
+        if kind is Kind.EXTRA:
+            self._send_extra(type_, time, payload)
+        elif type_ == VIDEO:
             self._send_video(time, payload, kind)
         else:
             self._send_audio(time, payload)
