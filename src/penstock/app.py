@@ -322,8 +322,9 @@ async def _worker(config: Config, leash: "Leash") -> None:
     from penstock.bus import life
     from penstock.bus.local import RunSocket
     from penstock.media.pump import Pump
-    from penstock.worker.agent import Agent, History
+    from penstock.worker.agent import Agent
     from penstock.worker.engine import Engine, EngineConfig
+    from penstock.worker.history import History
 
     await leash.go()
     store = open_store(config, migrate=leash.alone)

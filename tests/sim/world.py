@@ -31,8 +31,9 @@ from penstock.tasks.model import Desired, Observed
 from penstock.tasks.ports import Tx
 from penstock.tasks.service import PullTasks
 from penstock.tasks.times import text as time_text
-from penstock.worker.agent import Agent, History
+from penstock.worker.agent import Agent
 from penstock.worker.engine import Engine, EngineConfig
+from penstock.worker.history import History
 from tests.sim.clockwork import Clockwork, Loop
 from tests.sim.encoder import Format
 from tests.sim.network import Network, Poller

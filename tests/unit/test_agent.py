@@ -15,7 +15,8 @@ from penstock.store.sql import SqlStore
 from penstock.tasks.families import pull
 from penstock.tasks.model import Desired, Observed, State, Task
 from penstock.tasks.ports import Tx
-from penstock.worker.agent import Agent, History
+from penstock.worker.agent import Agent
+from penstock.worker.history import History
 from tests.unit.making import DAY, NOW, add_account, add_task, event_names, make_spec, observe, open_new, read_task
 
 pytestmark = pytest.mark.looptime
@@ -439,11 +440,11 @@ async def test_history_of_a_long_outage_is_bounded(world: World) -> None:
     await asyncio.sleep(3)
     worker.store.down = True
     for number in range(3000):
-        worker.history.add(task.key, "source.lost", str(number))
+        worker.history.add(task.key, f"side-{number}.lost", str(number))
     worker.store.down = False
     await asyncio.sleep(1)
     events = world.store.read_now(lambda tx: tx.events(task.key, limit=5000))
-    lost = [event.text for event in events if event.name == "source.lost"]
+    lost = [event.text for event in events if event.name.endswith(".lost")]
     assert lost == [str(number) for number in range(2000, 3000)]
 
 
@@ -456,6 +457,8 @@ async def test_worker_that_leaves_gives_up_its_tasks_at_once(world: World) -> No
     rows = [read_task(world.store, task.key) for task in tasks]
     assert {(row.owner, row.state) for row in rows[1:]} == {(None, State.WAITING)}
     assert (rows[0].owner, rows[0].state, worker.engine.runs) == (None, State.PAUSED, {})
+    [last] = world.store.read_now(lambda tx: tx.last_events(tasks[1].key, 1))
+    assert (last.name, last.text, last.by) == ("task.released", "given up by w-1, which ends", "w-1")
 
 
 async def test_old_events_are_removed_in_time(world: World) -> None:

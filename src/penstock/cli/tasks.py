@@ -2,8 +2,12 @@
 
 # ruff: noqa: PLC0415 - heavy parts are loaded when they are needed, so that every command is quick
 
+import asyncio
+import json
+import re
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +22,9 @@ from penstock.cli.common import (
     print_table,
     settings,
     with_live,
+    with_store,
 )
+from penstock.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +37,10 @@ commands = typer.Typer(help="Tasks, as they are now.", no_args_is_help=True)
 
 #: What a worker that died may have left in the store as it last was.
 _RUNNING = ("starting", "active", "inactive")
+#: Events that are read at once, and how often `logs --follow` looks for more, in seconds.
+PAGE, FOLLOW_EVERY = 500, 0.5
+#: Milliseconds of ``--since``'s units.
+UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @commands.command("list")
@@ -72,7 +82,7 @@ def show(
 
     view, events = with_live(settings(data, config), look)
     task = row(view, clock())
-    history = [{"at": iso(event.at), "name": event.name, "text": event.text, "by": event.by} for event in events]
+    history = list(map(event_row, events))
     if as_json:
         print_json({**task, "events": history})
         return
@@ -80,6 +90,81 @@ def show(
     print_lines([(name, cell(task, name)) for name in shown])
     typer.echo()
     print_table(["at", "event", "text", "by"], [list(event.values()) for event in history])
+
+
+@commands.command("logs")
+def logs(
+    task_id: str,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what is newer: 30s, 10m, 2h, 7d, or 2026-01-31T10:00:00Z.")
+    ] = None,
+    account: AccountName = None,
+    data: Data = DATA,
+    config: File = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Print a task's history, oldest first: what happened, when, why, and by whom."""
+    from penstock.app import clock
+    from penstock.tasks.accounts import find_account
+    from penstock.tasks.service import find_key
+
+    start = _start(since, clock())
+
+    async def print_all(store: "Store") -> None:
+        owner = await store.read(lambda tx: find_account(tx, account))
+        key, last = await find_key(store, account_id=owner.id, task_id=task_id), 0
+        while True:
+            events, gone = await _events_after(store, key, last, patient=follow)
+            for event in events:
+                last = event.id
+                if event.at >= start:
+                    _print_event(event, as_json)
+            if not events and (gone or not follow):
+                return
+            if not events:
+                await asyncio.sleep(FOLLOW_EVERY)
+
+    with suppress(KeyboardInterrupt):
+        with_store(settings(data, config), print_all)
+
+
+async def _events_after(store: "Store", key: int, last: int, *, patient: bool) -> "tuple[Sequence[Event], bool]":
+    """A page of a task's events, and whether the task is gone. `patient`: wait for a database that cannot answer."""
+    while True:
+        try:
+            return await store.read(lambda tx: (tx.events(key, after=last, limit=PAGE), tx.task_by_key(key) is None))
+        except StoreError as error:
+            if not patient:
+                raise
+            typer.echo(f"penstock: {error.message}", err=True)
+            await asyncio.sleep(1)
+
+
+def _start(since: str | None, now: int) -> int:
+    """Unix ms of a time, or of so long before `now`. Raise `typer.BadParameter`."""
+    from penstock.tasks.times import parse
+
+    if since is None:
+        return 0
+    if span_ := re.fullmatch(r"(\d{1,9})([smhd])", since):
+        return now - int(span_[1]) * UNITS[span_[2]]
+    try:
+        return parse(since)
+    except ValueError as error:
+        raise typer.BadParameter(f"{since}: neither 30s, 10m, 2h, 7d nor {error}", param_hint="--since") from None
+
+
+def _print_event(event: "Event", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(event_row(event), ensure_ascii=False))
+    else:
+        typer.echo(f"{iso(event.at)}  {event.name:15}  {event.text}  [{event.by}]")
+
+
+def event_row(event: "Event") -> "dict[str, str]":
+    """An event for people and scripts."""
+    return {"at": iso(event.at), "name": event.name, "text": event.text, "by": event.by}
 
 
 def row(view: "PullView", now: int) -> "dict[str, object]":

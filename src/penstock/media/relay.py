@@ -255,6 +255,7 @@ class Relay:
         if now - self._lost_at > self._hold:
             self._lost_at = None
             self._pace.forget()
+            self._on_event("sink.left", f"no source for {self._hold:g} s: the destination is left until there is one")
             for sink in self.sinks.values():
                 sink.want(False)
         elif not self._timeline.on_air or self._feeding is None:

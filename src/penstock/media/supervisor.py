@@ -77,6 +77,7 @@ class Supervisor:
         #: Why the last connection ended; empty once media flows again.
         self.error = ""
         self.error_at = 0.0
+        self._repeated = 0
         self.retry_at = 0.0
         self.connection: Connection | None = None
         self._leaf = leaf
@@ -203,18 +204,28 @@ class Supervisor:
     async def _rest(self, reason: str) -> None:
         now = self._loop.time()
         healthy_for = 0.0 if self._flowing_at is None else now - self._flowing_at
-        if reason != self.error:
-            self.error_at = now
-            if self._flowing_at is None:
-                self._on_event(f"{self.side}.failed", reason)
-        if self._flowing_at is not None:
-            self._on_event(f"{self.side}.lost", f"{reason}, after {healthy_for:.1f} s of media")
-        self.error = reason
         delay = self._backoff.delay(healthy_for)
         self.retry_at = now + delay
+        if reason != self.error:
+            self.error_at = now
+            self._repeated = 0
+        self.error = reason
+        self._tell(reason, healthy_for, delay)
         self._enter(NodeState.RETRYING)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._unwanted.wait(), delay)
+
+    def _tell(self, reason: str, healthy_for: float, delay: float) -> None:
+        """Leave an event; of the same failure in a row ever fewer: the 1st, 2nd, 4th, 8th, …"""
+        after = f"retry {self.attempts} in {delay:.1f} s"
+        if self._flowing_at is not None:
+            self._repeated = 0
+            self._on_event(f"{self.side}.lost", f"{reason}, after {healthy_for:.1f} s of media; {after}")
+            return
+        self._repeated += 1
+        if self._repeated.bit_count() == 1:
+            often = f", {self._repeated} times in a row" if self._repeated > 1 else ""
+            self._on_event(f"{self.side}.failed", f"{reason}{often}; {after}")
 
     def _enter(self, state: NodeState) -> None:
         if state is not self.state:

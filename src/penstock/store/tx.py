@@ -215,7 +215,17 @@ class SqlTx(SqlAccounts):
             self._move(held, cause, at=at, by=owner, text=text)
         return True
 
-    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int, revision: int | None = None) -> bool:
+    def release(
+        self,
+        key: int,
+        *,
+        owner: str,
+        epoch: int,
+        state: State,
+        at: int,
+        revision: int | None = None,
+        text: str = "",
+    ) -> bool:
         held = self._held(key, owner, epoch)
         if held is None:
             return False
@@ -223,7 +233,7 @@ class SqlTx(SqlAccounts):
         if believed and lifecycle.allowed(held.state, Cause.ENDED):
             self._move(held, Cause.ENDED, at=at, by=owner, text="came to its end", owner=None)
         else:
-            self._let_go(held, at=at, by=owner, text=f"given up by {owner}")
+            self._let_go(held, at=at, by=owner, text=text or f"given up by {owner}")
         return True
 
     def checkpoint(self, owner: str, observed: Iterable[Observed]) -> int:

@@ -208,5 +208,5 @@ class Event(Struct):
     name: str
     #: A sentence for people; secrets masked.
     text: str
-    #: Who or what caused it: an operator's name, ``worker``, ``parent``.
+    #: Who or what caused it: an operator's name, a worker's incarnation, ``clock``.
     by: str

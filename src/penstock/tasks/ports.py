@@ -164,11 +164,22 @@ class Tx(Protocol):
         """
         ...
 
-    def release(self, key: int, *, owner: str, epoch: int, state: State, at: int, revision: int | None = None) -> bool:
+    def release(
+        self,
+        key: int,
+        *,
+        owner: str,
+        epoch: int,
+        state: State,
+        at: int,
+        revision: int | None = None,
+        text: str = "",
+    ) -> bool:
         """Give the task up where owner and epoch still hold. A row that is to be deleted goes for good.
 
         `state` is ENDED if the run came to its end; that is believed unless the row has moved on from
-        `revision`. Otherwise the row comes to rest as is desired of it now: WAITING or PAUSED.
+        `revision`. Otherwise the row comes to rest as is desired of it now: WAITING or PAUSED; `text` is the
+        sentence of that event.
         """
         ...
 

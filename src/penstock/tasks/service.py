@@ -269,6 +269,11 @@ async def show_task(
     return _views([task], live, now)[0], history
 
 
+async def find_key(store: Store, *, account_id: int, task_id: str) -> int:
+    """The row of a pull task. Raise `TaskNotFound`."""
+    return await store.read(lambda tx: _found(tx, account_id, task_id).key)
+
+
 def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView, ...]:
     """The tasks as they are at `now`."""
     waiting = live.waiting()

@@ -9,10 +9,9 @@ Everything it depends on is handed in, so that its hours can be lived in virtual
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -20,6 +19,7 @@ from penstock.errors import PenstockError, StoreError
 from penstock.media.plan import Plan
 from penstock.tasks.model import Desired, Observed, State, Task
 from penstock.tasks.ports import Clock, Store, Tx
+from penstock.worker.history import History
 
 T = TypeVar("T")
 
@@ -37,8 +37,12 @@ BATCH = 8
 BATCH_PAUSE = (0.01, 0.05)
 #: How often old events and ended tasks are removed, in seconds.
 PRUNE_EVERY = 300.0
-#: Events kept while the store cannot take them; older ones are lost.
-EVENTS_KEPT = 1000
+#: What a state means where nothing is wrong.
+MEANINGS = {
+    State.STARTING: "the run begins anew",
+    State.ACTIVE: "media reaches the destination",
+    State.INACTIVE: "no media has reached the destination for 3 s",
+}
 
 
 class Engine(Protocol):
@@ -63,36 +67,6 @@ class Engine(Protocol):
     def snapshot(self) -> Sequence[Observed]:
         """The status of each task that runs, measured now."""
         ...
-
-
-class Line(NamedTuple):
-    """An event on its way to the store."""
-
-    key: int
-    at: int
-    name: str
-    text: str
-
-
-class History:
-    """Events of tasks, until the store has taken them. The oldest go first when they are too many."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lines: deque[Line] = deque(maxlen=EVENTS_KEPT)
-
-    def add(self, key: int, name: str, text: str) -> None:
-        """`name` is stable, e.g. ``source.lost``; `text` is for people, its secrets masked."""
-        self._lines.append(Line(key, self._clock(), name, text))
-
-    def waiting(self) -> list[Line]:
-        return list(self._lines)
-
-    def written(self, lines: Sequence[Line]) -> None:
-        """Forget these, as far as they have not gone already."""
-        for line in lines:
-            if self._lines and self._lines[0] is line:
-                self._lines.popleft()
 
 
 class Agent:
@@ -148,7 +122,7 @@ class Agent:
 
         def release_all(tx: Tx) -> None:
             for task in tx.owned(self._id):
-                self._release(tx, task)
+                self._release(tx, task, f"given up by {self._id}, which ends")
 
         await self._attempt(self._store.write(release_all))
 
@@ -244,7 +218,7 @@ class Agent:
         await self._engine.stop(task.key)
         return await self._attempt(self._store.write(lambda tx: self._release(tx, task)))
 
-    def _release(self, tx: Tx, task: Task) -> bool:
+    def _release(self, tx: Tx, task: Task, text: str = "") -> bool:
         state = State.ENDED if self._has_ended(task) else State.WAITING
         return tx.release(
             task.key,
@@ -253,6 +227,7 @@ class Agent:
             state=state,
             at=self._clock(),
             revision=task.revision,
+            text=text,
         )
 
     # report
@@ -277,7 +252,7 @@ class Agent:
 
         def write(tx: Tx) -> list[int]:
             for line in history:
-                tx.add_event(line.key, at=line.at, name=line.name, text=line.text, by="worker")
+                tx.add_event(line.key, at=line.at, name=line.name, text=line.text, by=self._id)
             fenced = [observed.key for observed in changed if not self._write_state(tx, observed)]
             if checkpoint:
                 tx.checkpoint(self._id, seen)
@@ -305,7 +280,7 @@ class Agent:
             epoch=observed.epoch,
             state=observed.state,
             at=observed.since,
-            text=observed.error,
+            text=observed.error or MEANINGS[observed.state],
         )
 
     async def _prune_forever(self) -> None:
