@@ -3,11 +3,20 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.parts import MISSING
+from tests.postgresql import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for this process's tests, each of which makes a database of its own."""
+    with PostgresServer() as server:
+        yield server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -39,3 +39,10 @@ def debian_ffmpeg() -> Path:
 def debian_ffprobe() -> Path:
     """The ffprobe that comes with `debian_ffmpeg`."""
     return require("ffprobe", package="ffmpeg")
+
+
+def postgresql_bin() -> Path:
+    """The folder of PostgreSQL's programs, of the newest version that is installed."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    program = versions[-1] if versions else "initdb"
+    return require(str(program), package="postgresql").parent

@@ -15,7 +15,6 @@ from itertools import count
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import make_url
 
 from penstock.app import transports
 from penstock.errors import Refused, StoreError, TaskNotFound
@@ -25,6 +24,7 @@ from penstock.media.transport import Transports
 from penstock.net import Policy
 from penstock.store.secrets import Sealer
 from penstock.store.sql import SqlStore
+from penstock.store.sqlite import MEMORY, Sqlite
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullChange, PullSpec
 from penstock.tasks.model import Desired, Observed
@@ -54,7 +54,7 @@ _HOLD = 30.0
 @cache
 def _database() -> tuple[SqlStore, sqlite3.Connection]:
     """One store for each process of the tests, and what it looked like when it was new."""
-    store = SqlStore(make_url("sqlite://"), Sealer(bytes(32)), inline=True)
+    store = SqlStore(Sqlite(MEMORY, connections=1), Sealer(bytes(32)), inline=True)
     store.migrate()
     template = sqlite3.connect(":memory:")
     _raw(store).backup(template)

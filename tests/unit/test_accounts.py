@@ -1,8 +1,6 @@
 """Accounts: their look is the vendor's, their secrets are shown once; what belongs to them is theirs alone."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -26,14 +24,8 @@ from penstock.tasks.accounts import (
     show_account,
 )
 from penstock.tasks.model import ServiceName, ServiceState, State
-from tests.unit.making import NOW, add_task, open_new, read_task
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = open_new(tmp_path)
-    yield store
-    store.close()
+from tests.unit.making import NOW, add_task, read_task
+from tests.unit.place import Place
 
 
 async def test_new_account_is_printed_in_the_documented_shape(store: SqlStore) -> None:
@@ -148,7 +140,7 @@ class TestKeys:
         await enable_account(store, "demo", enabled=True)
         assert (await rotate_key(store, "demo")).enabled
 
-    async def test_callback_key_is_made_once_and_renewed_when_asked(self, store: SqlStore, tmp_path: Path) -> None:
+    async def test_callback_key_is_made_once_and_renewed_when_asked(self, store: SqlStore, place: Place) -> None:
         await create_account(store, "demo")
         key = await callback_key(store, "demo")
         assert re.fullmatch("[A-Za-z0-9]{32}", key)
@@ -156,7 +148,7 @@ class TestKeys:
         renewed = await callback_key(store, "demo", renew=True)
         assert renewed != key
         assert await callback_key(store, "demo") == renewed
-        stored = b"".join(path.read_bytes() for path in tmp_path.glob("penstock.db*"))
+        stored = place.everything()
         assert renewed.encode() not in stored
 
 

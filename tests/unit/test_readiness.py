@@ -9,7 +9,7 @@ import pytest
 
 from penstock.api.readiness import Readiness
 from penstock.errors import StoreError
-from penstock.store import sql
+from penstock.store import sqlite
 from penstock.store.sql import SqlStore, open_store
 from tests.unit.making import open_new
 
@@ -17,7 +17,7 @@ from tests.unit.making import open_new
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
     """A store as the API has it, but that waits for no lock."""
-    monkeypatch.setattr(sql, "BUSY_TIMEOUT", 1)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
     open_new(tmp_path).close()
     store = open_store("", tmp_path, None, migrate=False)
     yield store

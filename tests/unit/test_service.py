@@ -1,8 +1,6 @@
 """What callers may do with pull tasks, on a real store."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from penstock.errors import (
     TooManyTasks,
     Unsupported,
 )
-from penstock.store.sql import open_store
+from penstock.store.sql import SqlStore
 from penstock.tasks.model import Desired, State
 from penstock.tasks.service import list_tasks, show_task
 from tests.unit.making import (
@@ -28,16 +26,14 @@ from tests.unit.making import (
     claim,
     make_spec,
     observe,
-    open_new,
 )
+from tests.unit.place import Place
 from tests.unit.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    store = open_new(tmp_path)
-    yield World(store)
-    store.close()
+def world(store: SqlStore) -> World:
+    return World(store)
 
 
 @pytest.fixture
@@ -110,8 +106,8 @@ class TestCreate:
         await world.tasks.delete(account, ids[0], operator="bob")
         await world.create(account)
 
-    async def test_racing_creates_never_pass_the_limit(self, tmp_path: Path) -> None:
-        stores = [open_store("", tmp_path, None, migrate=True) for _ in range(2)]
+    async def test_racing_creates_never_pass_the_limit(self, place: Place) -> None:
+        stores = [place.open(inline=False) for _ in range(2)]
         account = add_account(stores[0], task_limit=5)
         calls = [World(store).create(account) for store in stores * 6]
         results = await asyncio.gather(*calls, return_exceptions=True)

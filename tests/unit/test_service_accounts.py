@@ -1,15 +1,12 @@
 """What an account may do with pull tasks: with its own, towards its own domains, while its service is active."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from penstock.errors import ServiceNotActive, TaskNotFound, ToUrlForbidden
 from penstock.store.sql import SqlStore
 from penstock.tasks.accounts import add_domain, set_service
 from penstock.tasks.model import ServiceName, ServiceState
-from tests.unit.making import NOW, add_account, open_new
+from tests.unit.making import NOW, add_account
 from tests.unit.world import World
 
 #: A destination in the hub.
@@ -17,10 +14,8 @@ HUB = {"domain_name": "hub.example", "app_name": "live", "stream_name": "a", "to
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    store = open_new(tmp_path)
-    yield World(store)
-    store.close()
+def world(store: SqlStore) -> World:
+    return World(store)
 
 
 @pytest.fixture

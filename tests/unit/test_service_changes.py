@@ -1,7 +1,5 @@
 """How callers change and delete pull tasks, on a real store."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ from penstock.errors import (
     InvalidToUrl,
     TaskNotFound,
 )
+from penstock.store.sql import SqlStore
 from penstock.tasks.model import Desired, State
 from penstock.tasks.service import list_tasks, show_task
 from tests.unit.making import (
@@ -22,17 +21,14 @@ from tests.unit.making import (
     claim,
     event_names,
     make_spec,
-    open_new,
     read_task,
 )
 from tests.unit.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    store = open_new(tmp_path)
-    yield World(store)
-    store.close()
+def world(store: SqlStore) -> World:
+    return World(store)
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Who runs a task: claims, fences and sweeps, on a real SQLite file."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from penstock.store import schema
@@ -13,26 +10,12 @@ from tests.unit.making import (
     DAY,
     HOUR,
     NOW,
-    add_account,
     add_task,
     claim,
     event_names,
     observe,
-    open_new,
     read_task,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = open_new(tmp_path)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def account(store: SqlStore) -> int:
-    return add_account(store)
 
 
 class TestClaims:

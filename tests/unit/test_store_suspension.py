@@ -1,10 +1,5 @@
 """Tasks of a service that is not active: kept from running, and let run again."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from penstock.store.sql import SqlStore
 from penstock.tasks.model import Desired, State
 from tests.unit.making import (
@@ -15,21 +10,8 @@ from tests.unit.making import (
     claim,
     event_names,
     observe,
-    open_new,
     read_task,
 )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = open_new(tmp_path)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def account(store: SqlStore) -> int:
-    return add_account(store)
 
 
 def suspend(store: SqlStore, account: int) -> int:

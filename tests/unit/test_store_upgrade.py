@@ -1,35 +1,39 @@
 """What an earlier version wrote is there after the upgrade, and works."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from penstock.errors import StoreError
 from penstock.store import migrations
 from penstock.store.secrets import Sealer
-from penstock.store.sql import SqlStore, open_store
 from penstock.tasks.families import pull
 from penstock.tasks.model import AccessKey, Account, Desired, SdkApp, State
-from tests.unit.making import DAY, NOW, make_spec, open_new, read_task
+from tests.unit.making import DAY, NOW, make_spec, read_task
+from tests.unit.place import Place
 
 KEY = bytes(range(32))
 
 #: An account with a key and an application, and two tasks with their last status and history, as 0001 has them.
 DATA_OF_0001 = """
+INSERT INTO key_check VALUES (1, :check);
 INSERT INTO sequence (name, value) VALUES ('account', 1), ('task.pull', 10002);
 INSERT INTO account (id, name, app_id, task_limit) VALUES (1, 'demo', 1300000001, 7);
-INSERT INTO access_key (secret_id, account_id, secret_key, enabled) VALUES ('AKIDold', 1, :key, 1);
+INSERT INTO access_key (secret_id, account_id, secret_key, enabled) VALUES ('AKIDold', 1, :key, true);
 INSERT INTO sdk_app (sdk_app_id, account_id, secret_key) VALUES (1400000001, 1, :app);
-INSERT INTO task VALUES (1, 1, 'pull', '10001', :first, 'enable', 'waiting', :now, 3, :now, :end, 'ap-tokyo',
-                         :now, 'ann', :now, 'bob', NULL, 4);
-INSERT INTO task VALUES (2, 1, 'pull', '10002', :second, 'pause', 'paused', :now, 1, :now, :end, 'ap-tokyo',
-                         :now, 'ann', :now, 'ann', NULL, 0);
+INSERT INTO task (account_id, family, id, spec, desired, state, state_at, revision, start_at, end_at, region,
+                  created_at, created_by, updated_at, updated_by, owner, epoch)
+          VALUES (1, 'pull', '10001', :first, 'enable', 'waiting', :now, 3, :now, :end, 'ap-tokyo',
+                  :now, 'ann', :now, 'bob', NULL, 4);
+INSERT INTO task (account_id, family, id, spec, desired, state, state_at, revision, start_at, end_at, region,
+                  created_at, created_by, updated_at, updated_by, owner, epoch)
+          VALUES (1, 'pull', '10002', :second, 'pause', 'paused', :now, 1, :now, :end, 'ap-tokyo',
+                  :now, 'ann', :now, 'ann', NULL, 0);
 INSERT INTO checkpoint (task_key, epoch, at, observed) VALUES (1, 3, :now, :observed);
-INSERT INTO event (id, task_key, at, name, text, by) VALUES (1, 1, :now, 'task.created', 'created', 'ann');
+INSERT INTO event (task_key, at, name, text, by) VALUES (1, :now, 'task.created', 'created', 'ann');
 """
 
 
@@ -41,16 +45,12 @@ def migrate_to(connection: Connection, revision: str) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def old(place: Place) -> Place:
     """A DATA as the version with schema 0001 left it."""
     sealer = Sealer(KEY)
-    (tmp_path / "secret.key").write_text(KEY.hex())
-    store = SqlStore(tmp_path / "penstock.db", sealer, inline=True)
-    with store._writing.begin() as connection:
-        migrate_to(connection, "0001")
-        connection.exec_driver_sql("INSERT INTO key_check VALUES (1, ?)", (sealer.seal(b"penstock", "key_check"),))
-    store.close()
+    (place.data / "secret.key").write_text(KEY.hex())
     values = {
+        "check": sealer.seal(b"penstock", "key_check"),
         "key": sealer.seal(b"s3cret", "access_key.secret_key:AKIDold"),
         "app": sealer.seal(b"app-s3cret", "sdk_app.secret_key:1400000001"),
         "first": sealer.seal(pull.encode(make_spec()), "task.spec:1:pull:10001"),
@@ -59,20 +59,22 @@ def data(tmp_path: Path) -> Path:
         "now": NOW,
         "end": NOW + DAY,
     }
-    with sqlite3.connect(tmp_path / "penstock.db") as database:
+    store = place.unopened(sealer)
+    with store._writing.begin() as connection:
+        migrate_to(connection, "0001")
         for statement in filter(str.strip, DATA_OF_0001.split(";")):
-            database.execute(statement, values)
-    database.close()
-    return tmp_path
+            connection.execute(text(statement), values)
+    store.close()
+    return place
 
 
-def test_older_database_needs_its_upgrade(data: Path) -> None:
+def test_older_database_needs_its_upgrade(old: Place) -> None:
     with pytest.raises(StoreError, match="schema 0001, and 0002 is needed"):
-        open_store("", data, None, migrate=False)
+        old.open(migrate=False)
 
 
-def test_everything_of_0001_is_there_after_the_upgrade(data: Path) -> None:
-    store = open_new(data)
+def test_everything_of_0001_is_there_after_the_upgrade(old: Place) -> None:
+    store = old.open()
     account = store.read_now(lambda tx: tx.account_named("demo"))
     assert account == Account(id=1, name="demo", app_id=1300000001, task_limit=7, suspended={})
     key = store.read_now(lambda tx: tx.key("AKIDold"))
@@ -93,22 +95,22 @@ def test_everything_of_0001_is_there_after_the_upgrade(data: Path) -> None:
     store.close()
 
 
-def test_upgraded_database_goes_on_as_if_it_were_new(data: Path) -> None:
-    store = open_new(data)
+def test_upgraded_database_goes_on_as_if_it_were_new(old: Place) -> None:
+    store = old.open()
     assert store.write_now(lambda tx: tx.next_task_number("pull", 10001)) == 10003
     assert store.write_now(lambda tx: tx.add_account("second", task_limit=1)).id == 2
     assert store.write_now(lambda tx: tx.suspend(1, "pull", at=NOW, by="", text="")) == 1
     assert [task.id for task in store.write_now(lambda tx: tx.sweep(NOW + DAY, dead=()))] == ["10001", "10002"]
     store.close()
-    open_store("", data, None, migrate=False).close()
+    old.open(migrate=False).close()
 
 
-def test_upgrade_that_is_cut_off_leaves_the_older_database(data: Path) -> None:
-    store = SqlStore(data / "penstock.db", Sealer(KEY), inline=True)
+def test_upgrade_that_is_cut_off_leaves_the_older_database(old: Place) -> None:
+    store = old.unopened(Sealer(KEY))
     connection = store._writing.connect()
     connection.begin()
     migrations.upgrade(connection)
     connection.close()
     store.close()
-    test_older_database_needs_its_upgrade(data)
-    open_new(data).close()
+    test_older_database_needs_its_upgrade(old)
+    old.open().close()

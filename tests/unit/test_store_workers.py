@@ -1,4 +1,4 @@
-"""Many workers on one file: nobody gets what another has, and nothing acknowledged is lost."""
+"""Many workers on one database: nobody gets what another has, and nothing acknowledged is lost."""
 
 import itertools
 import signal
@@ -10,26 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from penstock.store.sql import SqlStore
 from penstock.store.tx import SqlTx
 from penstock.tasks import lifecycle
 from penstock.tasks.lifecycle import Cause
 from penstock.tasks.model import Desired, State, Task
-from tests.unit.making import HOUR, NOW, add_account, add_task, claim, observe, open_new
+from tests.unit.making import HOUR, NOW, add_account, add_task, claim, observe
+from tests.unit.place import Place
 
 WORKERS = ["w-1", "w-2", "w-3"]
 
 
-def test_racing_workers_get_every_task_once(tmp_path: Path) -> None:
-    store = open_new(tmp_path)
+def test_racing_workers_get_every_task_once(place: Place) -> None:
+    store = place.open()
     account = add_account(store)
     for number in range(60):
         add_task(store, account, str(number))
 
     def work(owner: str) -> list[int]:
-        mine = open_new(tmp_path)
+        mine = place.open()
         keys: list[int] = []
         while claimed := claim(mine, owner, limit=3):
             keys += [task.key for task in claimed]
@@ -51,9 +52,10 @@ def test_racing_workers_get_every_task_once(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tests.unit.making import add_account, add_task, open_new
+from penstock.store.sql import open_store
+from tests.unit.making import add_account, add_task
 
-store = open_new(Path(sys.argv[1]))
+store = open_store(sys.argv[1], Path(sys.argv[2]), None, migrate=True, inline=True)
 account = add_account(store)
 for number in range(1_000_000):
     add_task(store, account, str(number))
@@ -61,9 +63,9 @@ for number in range(1_000_000):
 """
 
 
-def test_killed_writer_loses_nothing_that_it_was_told_is_written(tmp_path: Path) -> None:
+def test_killed_writer_loses_nothing_that_it_was_told_is_written(place: Place) -> None:
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", WRITER, place.url, place.data], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     assert writer.stdout is not None
     with writer:
@@ -71,7 +73,7 @@ def test_killed_writer_loses_nothing_that_it_was_told_is_written(tmp_path: Path)
         writer.send_signal(signal.SIGKILL)
         acknowledged += [int(line) for line in writer.stdout]
     assert writer.returncode == -signal.SIGKILL
-    store = open_new(tmp_path)
+    store = place.open()
     rows = store.read_now(lambda tx: tx.tasks(None, None))
     # The one after the last may have been written and not told.
     assert len(rows) - len(acknowledged) in (0, 1)
@@ -106,8 +108,8 @@ WRITES: list[Callable[[SqlTx, str, Task, int], bool | int]] = [
 class World:
     """Callers and two workers on two stores; workers die and come back under a new name."""
 
-    def __init__(self, data: Path) -> None:
-        self.stores = [open_new(data), open_new(data)]
+    def __init__(self, place: Place) -> None:
+        self.stores = [place.open(), place.open()]
         self.now = NOW
         self.names = itertools.count()
         self.alive = ["w-a", "w-b"]
@@ -197,16 +199,17 @@ class World:
                     assert task.desired is Desired.DELETE
 
 
-STEPS = [*[World.take] * 3, *[World.write] * 6, World.die, World.ask, World.sweep]
+Step = Callable[[World, SqlStore, int], None]
+STEPS: list[Step] = [*[World.take] * 3, *[World.write] * 6, World.die, World.ask, World.sweep]
+#: What is done, on which store, to which of the rows.
+MOVES = st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(0, 59))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(0, 59)), min_size=30, max_size=60))
-def test_no_order_of_events_gives_a_row_to_two(
-    steps: list[tuple[Callable[[World, SqlStore, int], None], int, int]],
-) -> None:
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(MOVES, min_size=30, max_size=60))
+def test_no_order_of_events_gives_a_row_to_two(place: Place, steps: list[tuple[Step, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as data:
-        world = World(Path(data))
+        world = World(place.renewed(Path(data)))
         for step, store, number in steps:
             step(world, world.stores[store], number)
             world.check()

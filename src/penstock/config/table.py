@@ -76,7 +76,12 @@ class PublicSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSettings:
-    url: str = setting(text, "", "The database; empty: SQLite in DATA/penstock.db", secret=True)
+    url: str = setting(
+        text,
+        "",
+        "The database: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///PATH; empty: SQLite in DATA/penstock.db",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

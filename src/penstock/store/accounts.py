@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite's is the same
 from sqlalchemy.exc import IntegrityError
 
 from penstock.errors import Conflict
@@ -19,7 +19,8 @@ from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName
 APP_ID_BASE = 1_300_000_000
 
 _KEY = Prepared(select(access_key).where(access_key.c.secret_id == bindparam("secret_id")))
-_ACCOUNT = Prepared(select(account).where(account.c.id == bindparam("account_id")))
+_ACCOUNT = Prepared(select(account).where(account.c.id == bindparam("account_id")), keeps=account)
+_NAMED = Prepared(select(account).where(account.c.name == bindparam("account_name")), keeps=account)
 
 _SUSPENDED = msgspec.json.Decoder(dict[ServiceName, ServiceState])
 
@@ -27,9 +28,11 @@ _SUSPENDED = msgspec.json.Decoder(dict[ServiceName, ServiceState])
 class SqlAccounts:
     """Accounts, their keys, applications and domains; see `penstock.tasks.ports.Tx` for what is promised."""
 
-    def __init__(self, connection: Connection, sealer: Sealer) -> None:
+    def __init__(self, connection: Connection, sealer: Sealer, *, writes: bool) -> None:
+        """`writes`: what is looked up may be changed, so others must not change it meanwhile."""
         self._db = connection
         self._sealer = sealer
+        self._writes = writes
 
     def add_account(self, name: str, *, task_limit: int) -> Account:
         number = self._next("account", 1)
@@ -42,12 +45,12 @@ class SqlAccounts:
         return added
 
     def account(self, account_id: int) -> Account | None:
-        row = _ACCOUNT.row(self._db, account_id=account_id)
+        row = _ACCOUNT.row(self._db, writes=self._writes, account_id=account_id)
         return _account_of(row) if row else None
 
     def account_named(self, name: str) -> Account | None:
-        row = self._db.execute(select(account).where(account.c.name == name)).first()
-        return _account_of(row._asdict()) if row else None
+        row = _NAMED.row(self._db, writes=self._writes, account_name=name)
+        return _account_of(row) if row else None
 
     def first_account(self) -> Account | None:
         row = self._db.execute(select(account).order_by(account.c.id).limit(1)).first()
@@ -133,12 +136,10 @@ class SqlAccounts:
     def _next(self, name: str, first: int) -> int:
         """The next number of a sequence."""
         numbers = schema.sequence
-        raised = update(numbers).where(numbers.c.name == name).values(value=numbers.c.value + 1)
-        number = self._db.execute(raised.returning(numbers.c.value)).scalar_one_or_none()
-        if number is None:
-            number = first
-            self._db.execute(insert(numbers), {"name": name, "value": number})
-        return number
+        given = upsert(numbers).values(name=name, value=first)
+        raised = {"value": numbers.c.value + 1}
+        given = given.on_conflict_do_update(index_elements=[numbers.c.name], set_=raised)
+        return int(self._db.execute(given.returning(numbers.c.value)).scalar_one())
 
     def _access_key(self, row: Mapping[str, Any]) -> AccessKey:
         return AccessKey(

@@ -23,7 +23,8 @@ from sqlalchemy import URL, create_engine
 from penstock.errors import ConfigError, StoreError
 from penstock.store import migrations
 from penstock.store.secrets import KEY_FILE, Sealer, load_sealer, parse_key
-from penstock.store.sql import DATABASE, check_key, database_path, open_store, translated
+from penstock.store.sql import DATABASE, check_key, database_path, on_server, open_store, translated
+from penstock.store.sqlite import Sqlite
 
 #: What goes with the database, by its place in DATA.
 BESIDE = (KEY_FILE, "penstock.toml", "tls/ca.pem", "tls/server.pem", "tls/server.key")
@@ -106,7 +107,7 @@ def examine(database: Path, sealer: Sealer) -> str:
     `ConfigError` if `sealer` has another key than it was written with."""
     engine = create_engine(URL.create("sqlite", database=str(database)), hide_parameters=True)
     try:
-        with translated(), engine.connect() as connection:
+        with translated(Sqlite), engine.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if verdict != "ok":
                 raise StoreError(f"The database is damaged: {verdict}.")
@@ -123,7 +124,7 @@ def examine(database: Path, sealer: Sealer) -> str:
 
 def look(database_url: str, data: Path, security_key: str | None) -> str:
     """A word on the database as it is now, in use or not; raises as `examine`."""
-    if not _is_file(database_url):
+    if on_server(database_url):
         open_store(database_url, data, security_key, migrate=False).close()
         return "it answers, and has the tables of this version"
     database = database_path(database_url, data)
@@ -134,14 +135,9 @@ def look(database_url: str, data: Path, security_key: str | None) -> str:
     return f"{database} is whole, with schema {revision}{after}"
 
 
-def _is_file(database_url: str) -> bool:
-    """Whether the database is not a server's."""
-    return not database_url.startswith("postgresql")
-
-
 def _database(database_url: str, data: Path) -> Path:
     """The database's file. Raise `ConfigError` for one that is a server's."""
-    if not _is_file(database_url):
+    if on_server(database_url):
         raise ConfigError(f"The database is PostgreSQL's: back it up with pg_dump, and {data / KEY_FILE} with it.")
     return database_path(database_url, data)
 
@@ -149,7 +145,7 @@ def _database(database_url: str, data: Path) -> Path:
 def _copy(database: Path, copy: Path) -> None:
     """One moment of a database, by SQLite's own means; nobody has to wait for it."""
     with (
-        translated(),
+        translated(Sqlite),
         closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as source,
         closing(sqlite3.connect(copy)) as target,
     ):

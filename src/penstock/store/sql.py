@@ -1,64 +1,61 @@
-"""Where accounts, tasks and events are kept: SQLite in DATA, through SQLAlchemy Core.
+"""Where accounts, tasks and events are kept: SQLite in DATA or PostgreSQL, through SQLAlchemy Core.
 
 A transaction runs in a thread: writes one after the other, reads beside them, each on a snapshot of its own.
 A write is on the disk when it returns.
 """
 
+import asyncio
 import fcntl
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, event, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from penstock.errors import ConfigError, StoreError
 from penstock.store import migrations, schema
+from penstock.store.database import Database, Errors
 from penstock.store.secrets import Sealer, load_sealer
+from penstock.store.sqlite import Sqlite
 from penstock.store.threads import Threads
 from penstock.store.tx import SqlTx
 
 T = TypeVar("T")
 
 DATABASE = "penstock.db"
-#: How long a transaction waits for another process's write, in ms.
-BUSY_TIMEOUT = 5000
 #: More would only wait for each other: most of a read is Python.
 READERS = 2
+#: The readers', and one that writes.
+CONNECTIONS = READERS + 1
+#: How long a caller waits for an answer, its turn included, in seconds.
+PATIENCE = 8.0
+#: How often a write is tried that the database undoes because of what others write.
+TRIES = 5
 
 _KEY_CHECK = b"penstock"
-#: What the database may raise: by way of SQLAlchemy, or itself.
-_ERRORS = (SQLAlchemyError, sqlite3.Error)
 
 
 class SqlStore:
     """`penstock.tasks.ports.Store` on a database whose tables are there."""
 
-    def __init__(self, url: str | URL | Path, sealer: Sealer, *, inline: bool = False) -> None:
+    def __init__(self, database: Database, sealer: Sealer, *, inline: bool = False) -> None:
         """`inline`: run in the caller's thread, for programs that do one thing at a time and simulations."""
-        if isinstance(url, Path):
-            url = URL.create("sqlite", database=str(url))
+        self._database = database
         self._sealer = sealer
-        # Parameters hold secrets; they must stand in no error.
-        engine = create_engine(
-            url, hide_parameters=True, pool_size=READERS + 1, connect_args={"check_same_thread": False}
-        )
-        event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _begin)
-        self._engine = engine
-        self._writing = engine.execution_options(writes=True)
+        self._engine = database.engine
+        event.listen(self._engine, "begin", self._begin)
+        self._writing = self._engine.execution_options(writes=True)
         self._writer = None if inline else Threads(1, "store-write")
         self._readers = None if inline else Threads(READERS, "store-read")
         #: The connection that each thread reads by: it keeps it, since to take one costs more than most reads.
         self._reading = threading.local()
         self._open: list[Connection] = []
-        self._file = Path(engine.url.database or "")
-        #: Which file was opened; None: `check` has not succeeded yet.
-        self._opened: tuple[int, int] | None = None
+        #: What the database may raise: by way of SQLAlchemy, or itself.
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, *database.errors)
         self._closed = False
 
     async def read(self, work: Callable[[SqlTx], T]) -> T:
@@ -71,35 +68,51 @@ class SqlStore:
 
     def read_now(self, work: Callable[[SqlTx], T]) -> T:
         """`read` in this thread."""
-        with translated():
+        with translated(self._database):
             connection = self._reader()
-            driver: Any = connection.connection.driver_connection
             try:
-                driver.execute("BEGIN")
-                try:
-                    return work(SqlTx(connection, self._sealer))
-                finally:
-                    driver.rollback()
-            except _ERRORS:
-                self._reading.connection = None  # it may be broken; the next read takes another one
-                self._open.remove(connection)
-                connection.invalidate()
-                connection.close()
-                raise
+                return self._read_on(connection, work)
+            except self._errors:
+                lost = self._database.is_lost(_driver(connection))
+                self._let_go(connection)
+                if not lost:
+                    raise
+            # It may have been lost long ago, with nobody to notice; a new one tells how things are.
+            return self._read_on(self._reader(), work)
+
+    def _read_on(self, connection: Connection, work: Callable[[SqlTx], T]) -> T:
+        driver = _driver(connection)
+        driver.execute(self._database.begin_read)
+        try:
+            return work(SqlTx(connection, self._sealer, writes=False))
+        finally:
+            driver.rollback()
 
     def write_now(self, work: Callable[[SqlTx], T]) -> T:
         """`write` in this thread."""
-        with translated(), self._writing.begin() as connection:
-            return work(SqlTx(connection, self._sealer))
+        with translated(self._database):
+            for _ in range(TRIES - 1):
+                with suppress(_Collision):
+                    return self._write_once(work)
+            return self._write_once(work)
+
+    def _write_once(self, work: Callable[[SqlTx], T]) -> T:
+        try:
+            with self._writing.begin() as connection:
+                return work(SqlTx(connection, self._sealer, writes=True))
+        except self._errors as error:
+            cause = getattr(error, "orig", None) or error
+            if self._database.is_collision(cause):
+                raise _Collision(self._database.reason(cause)) from error
+            raise
 
     async def probe(self) -> None:
         """As `penstock.tasks.ports.Store.probe`."""
         await self._in(self._writer, self._probe_now)
 
     def _probe_now(self) -> None:
-        if _identity(self._file) != self._opened:
-            raise StoreError(f"The database {self._file} is gone, or another one is in its place.")
-        with translated(), self._writing.begin() as connection:
+        self._database.check_place()
+        with translated(self._database), self._writing.begin() as connection:
             migrations.check(connection)
 
     def close(self) -> None:
@@ -119,16 +132,24 @@ class SqlStore:
         """
         connection: Connection | None = getattr(self._reading, "connection", None)
         if connection is None:
-            connection = self._reading.connection = self._engine.connect()
-            self._open.append(connection)
+            connection = self._engine.connect()
             connection.begin()
-            driver: Any = connection.connection.driver_connection
-            driver.rollback()
+            _driver(connection).rollback()
+            self._reading.connection = connection
+            self._open.append(connection)
         return connection
+
+    def _let_go(self, connection: Connection) -> None:
+        """It may be broken; the next read takes another one."""
+        self._reading.connection = None
+        self._open.remove(connection)
+        connection.invalidate()
+        connection.close()
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one transaction, and see that our key fits."""
-        with translated(), self._writing.begin() as connection:
+        with translated(self._database), self._writing.connect() as connection, connection.begin():
+            self._database.allow_time(connection)
             migrations.upgrade(connection)
             if connection.execute(select(schema.key_check)).first() is None:
                 sealed = self._sealer.seal(_KEY_CHECK, "key_check")
@@ -136,15 +157,33 @@ class SqlStore:
 
     def check(self) -> None:
         """Raise `StoreError` unless the tables are ours and of our version, `ConfigError` if the key is not."""
-        with translated(), self._engine.begin() as connection:
+        with translated(self._database), self._engine.begin() as connection:
             migrations.check(connection)
             check_key(connection, self._sealer)
-        self._opened = _identity(self._file)
+        self._database.opened()
 
     async def _in(self, threads: Threads | None, call: Callable[[], T]) -> T:
         if self._closed:
             raise StoreError("The database has been closed.")
-        return call() if threads is None else await threads.run(call)
+        if threads is None:
+            return call()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await threads.run(call)
+        except TimeoutError:
+            raise StoreError(f"The database does not answer within {PATIENCE:g} s.") from None
+
+    def _begin(self, connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql(self._database.begin_write if writes else self._database.begin_read)
+
+
+class _Collision(StoreError):
+    """What others wrote meanwhile made the database undo a transaction."""
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
 
 
 def open_store(
@@ -153,7 +192,7 @@ def open_store(
     """The store of this DATA, ready for use.
 
     Args:
-        database_url: ``sqlite:///PATH``; empty: ``DATA/penstock.db``.
+        database_url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/NAME``; empty: ``DATA/penstock.db``.
         data: the folder DATA; made, for us alone, if `migrate` and it is not there.
         security_key: 32 bytes as hex or base64; empty or None: ``DATA/secret.key``, made with a new database.
         migrate: make or update the tables first, under a lock; else they must be there as we know them.
@@ -164,14 +203,19 @@ def open_store(
         SchemaTooNew: a newer Penstock wrote the database.
         StoreError: the database is absent, not ours, or cannot be opened.
     """
-    path = database_path(database_url, data)
-    if not migrate:
-        if not path.exists():
-            raise StoreError(f"There is no database {path}; `penstock serve` makes it.")
-        return _checked(SqlStore(path, load_sealer(data, security_key, fresh=False), inline=inline))
-    with _locked(data):
-        sealer = load_sealer(data, security_key, fresh=not path.exists())
-        return _checked(SqlStore(path, sealer, inline=inline), migrate=True)
+    database = _database(database_url, data)
+    try:
+        with translated(database):
+            if migrate:
+                with _locked(data), database.making():
+                    sealer = load_sealer(data, security_key, fresh=database.is_new())
+                    return _checked(SqlStore(database, sealer, inline=inline), migrate=True)
+            if database.is_new():
+                raise StoreError(f"There is no database {database}; `penstock serve` makes it.")
+            return _checked(SqlStore(database, load_sealer(data, security_key, fresh=False), inline=inline))
+    except BaseException:
+        database.engine.dispose()
+        raise
 
 
 def check_key(connection: Connection, sealer: Sealer) -> None:
@@ -194,26 +238,35 @@ def _checked(store: SqlStore, *, migrate: bool = False) -> SqlStore:
     return store
 
 
+def on_server(database_url: str) -> bool:
+    """Whether the database is a server's, and no file."""
+    return database_url.startswith("postgresql")
+
+
 def database_path(database_url: str, data: Path) -> Path:
     """The file that ``database.url`` names. Raise `ConfigError` if it names none."""
     if not database_url:
         return data / DATABASE
-    try:
-        url = make_url(database_url)
-    except ArgumentError:
-        raise ConfigError("database.url is not a database URL.") from None
+    url = _parsed(database_url)
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise ConfigError("database.url: only sqlite:///PATH is served yet.")
+        raise ConfigError("database.url must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME.")
     return Path(url.database)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file this is; None: there is none."""
+def _database(database_url: str, data: Path) -> Database:
+    if not on_server(database_url):
+        return Sqlite(database_path(database_url, data), connections=CONNECTIONS)
+    # psycopg takes as long to load as all the rest of the store.
+    from penstock.store.postgresql import Postgresql  # noqa: PLC0415
+
+    return Postgresql(_parsed(database_url), connections=CONNECTIONS)
+
+
+def _parsed(database_url: str) -> URL:
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return make_url(database_url)
+    except (ArgumentError, ValueError):
+        raise ConfigError("database.url is not a database URL.") from None
 
 
 @contextmanager
@@ -232,23 +285,11 @@ def _locked(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(database: Errors) -> Iterator[None]:
     """The one seam where the database's errors become ours."""
+    errors: tuple[type[Exception], ...] = (SQLAlchemyError, *database.errors)
     try:
         yield
-    except _ERRORS as error:
-        reason = getattr(error, "orig", None) or error
-        raise StoreError(f"The database cannot answer: {str(reason).splitlines()[0]}.") from error
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    """What a new SQLite connection is told. sqlite3's own notion of transactions is switched off."""
-    connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    """Take the write lock at once: one taken later cannot wait, since its snapshot may be old by then."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    except errors as error:
+        reason = database.reason(getattr(error, "orig", None) or error)
+        raise StoreError(f"The database cannot answer: {reason}.") from error

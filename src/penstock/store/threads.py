@@ -29,7 +29,7 @@ class Threads:
             thread.start()
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What `call` returns or raises. It is carried out even if nobody waits for it any more."""
+        """What `call` returns or raises. Once begun, it is carried out even if nobody waits for it any more."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put((call, loop, future))
@@ -45,6 +45,8 @@ class Threads:
     def _work(self) -> None:
         while job := self._jobs.get():
             call, loop, future = job
+            if future.cancelled():
+                continue
             try:
                 result = call()
             except BaseException as error:  # noqa: BLE001 - whoever asked shall have it

@@ -16,12 +16,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite's is the same
 
 from penstock.errors import InvalidTaskId, TaskNotFound
 from penstock.store import schema
 from penstock.store.accounts import SqlAccounts
-from penstock.store.prepared import Prepared
+from penstock.store.prepared import Prepared, keep
 from penstock.store.schema import checkpoint, event, task
 from penstock.tasks import lifecycle
 from penstock.tasks.lifecycle import Cause
@@ -43,7 +43,8 @@ _NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
 
 _OF_ACCOUNT = task.c.account_id == bindparam("account_id")
 _OF_FAMILY = task.c.family == bindparam("family")
-_TASK = Prepared(_TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id")))
+_TASK = Prepared(_TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id")), keeps=task)
+_VISIBLE_ROW = Prepared(_TASKS.where(schema.VISIBLE, task.c.key == bindparam("key")), keeps=task)
 _COUNT = Prepared(select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY))
 _ROW = Prepared(_TASKS.where(task.c.key == bindparam("key")))
 
@@ -51,10 +52,13 @@ _ROW = Prepared(_TASKS.where(task.c.key == bindparam("key")))
 _OWNER = task.c.owner == bindparam("owner")
 _OWNERS = Prepared(select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner))
 _OWNED = Prepared(_TASKS.where(schema.OWNED, _OWNER).order_by(task.c.key))
-_HELD = Prepared(_TASKS.where(task.c.key == bindparam("key"), _OWNER, task.c.epoch == bindparam("epoch")))
+_HELD = Prepared(_TASKS.where(task.c.key == bindparam("key"), _OWNER, task.c.epoch == bindparam("epoch")), keeps=task)
 _EPOCHS = Prepared(select(task.c.key, task.c.epoch).where(schema.OWNED, _OWNER))
-_DOOMED = Prepared(_TASKS.where(schema.DOOMED, task.c.owner.is_(None)))
-_OVERDUE = Prepared(_TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")))
+# Whatever another transaction has in its hands now is left to it, or to the next time.
+_DOOMED = Prepared(_TASKS.where(schema.DOOMED, task.c.owner.is_(None)).order_by(task.c.key), keeps=task, skips=True)
+_OVERDUE = Prepared(
+    _TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")).order_by(task.c.key), keeps=task, skips=True
+)
 _DUE = Prepared(
     _TASKS.where(
         schema.WAITING,
@@ -63,18 +67,25 @@ _DUE = Prepared(
         task.c.end_at.is_(None) | (task.c.end_at > bindparam("now")),
     )
     .order_by(task.c.start_at, task.c.key)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    keeps=task,
+    skips=True,
 )
 _CHECKPOINT = upsert(checkpoint)
 _CHECKPOINT = _CHECKPOINT.on_conflict_do_update(
     index_elements=[checkpoint.c.task_key],
     set_={name: _CHECKPOINT.excluded[name] for name in ("epoch", "at", "observed")},
+    where=checkpoint.c.epoch <= _CHECKPOINT.excluded.epoch,
 )
-#: An event of a task that is still there.
+_EVENT_FIELDS = ("at", "name", "text", "by")
+#: An event of a task that is still there. Its row is kept, so that events are committed in the order of their ids.
 _ADD_EVENT = insert(event).from_select(
-    ["task_key", "at", "name", "text", "by"],
-    select(task.c.key, *(bindparam(f"event_{name}") for name in ("at", "name", "text", "by"))).where(
-        task.c.key == bindparam("event_task")
+    ["task_key", *_EVENT_FIELDS],
+    keep(
+        select(task.c.key, *(bindparam(f"event_{name}", type_=event.c[name].type) for name in _EVENT_FIELDS)).where(
+            task.c.key == bindparam("event_task")
+        ),
+        task,
     ),
 )
 #: By their values, which are all there are: an enumeration's own lookup costs more.
@@ -142,7 +153,7 @@ class SqlTx(SqlAccounts):
         return next(iter(self._those(_TASK, account_id=account_id, family=family, id=id)), None)
 
     def task_by_key(self, key: int) -> Task | None:
-        return self._one(_TASKS.where(schema.VISIBLE, task.c.key == key))
+        return next(iter(self._those(_VISIBLE_ROW, key=key)), None)
 
     def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
         page = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
@@ -286,7 +297,9 @@ class SqlTx(SqlAccounts):
         """Let go of all that dead owners hold."""
         if not dead:
             return []
-        held = self._all(_TASKS.where(schema.OWNED, task.c.owner.in_(dead)).order_by(task.c.key))
+        held = self._all(
+            keep(_TASKS.where(schema.OWNED, task.c.owner.in_(dead)), task, skips=True).order_by(task.c.key)
+        )
         return [self._let_go(one, at=now, by=_CLOCK, text=f"its worker {one.owner} has died") for one in held]
 
     def _take(self, one: Task, owner: str, now: int) -> Task:
@@ -319,14 +332,11 @@ class SqlTx(SqlAccounts):
         return found
 
     def _of(self, account_id: int, family: str, *conditions: ColumnElement[bool]) -> list[Task]:
-        query = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, *conditions)
-        return self._all(query, account_id=account_id, family=family)
+        query = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, *conditions).order_by(task.c.key)
+        return self._all(keep(query, task), account_id=account_id, family=family)
 
     def _those(self, query: Prepared, **values: object) -> list[Task]:
-        return [self._task(row) for row in query.rows(self._db, **values)]
-
-    def _one(self, query: "Select[Any]", **values: object) -> Task | None:
-        return next(iter(self._all(query, **values)), None)
+        return [self._task(row) for row in query.rows(self._db, writes=self._writes, **values)]
 
     def _all(self, query: "Select[Any]", **values: object) -> list[Task]:
         return [self._task(row) for row in self._db.execute(query, values)]

@@ -222,7 +222,11 @@ class Store(Protocol):
         ...
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        """Run `work` in one transaction: durable when this returns."""
+        """Run `work` in one transaction: durable when this returns.
+
+        It may be run again, if what others wrote meanwhile has undone it. Raise `StoreError` if the database
+        cannot answer; one that fell silent may have carried it out.
+        """
         ...
 
     async def probe(self) -> None:

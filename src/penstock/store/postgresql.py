@@ -1,0 +1,134 @@
+"""PostgreSQL: writers side by side. A row that a writing transaction looks up is locked until its end.
+
+Whatever happens to the server or on the way to it, nobody waits long: connecting, waiting for an answer, for a lock
+and for a connection all have their limits.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.errors import TransactionRollback
+from sqlalchemy import URL, Connection, create_engine, event, inspect, text
+
+from penstock.store import migrations
+
+RV = TypeVar("RV")
+
+#: How long a connection may take to be made, in seconds.
+CONNECT_TIMEOUT = 3
+#: How long a statement may take, in seconds; the server ends it, or else we end the connection.
+STATEMENT_TIMEOUT = 5
+#: How long a statement may wait for another transaction's rows, in seconds: less, so that it is told which it was.
+LOCK_TIMEOUT = 4
+#: A transaction that does nothing for this long, in seconds, is undone by the server: its process has been stopped.
+IDLE_TIMEOUT = 10
+
+#: The advisory lock of whoever makes or changes the tables: "penstock" in ASCII.
+MAKING = int.from_bytes(b"penstock")
+_POLL = 0.1
+
+_SETTINGS = f"""
+    SET statement_timeout = '{STATEMENT_TIMEOUT}s';
+    SET lock_timeout = '{LOCK_TIMEOUT}s';
+    SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}s';
+"""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that ends itself when the server does not answer: a server that hangs keeps no time limits."""
+
+    #: In seconds; None: for ever. A little more than the server's own limit, so that this one speaks first.
+    patience: float | None = STATEMENT_TIMEOUT + 1
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Every wait for the server goes through here."""
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - what the public method is documented to raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError("the server does not answer") from error
+
+
+class Postgresql:
+    """`penstock.store.database.Database` on a PostgreSQL server."""
+
+    errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+    begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    begin_write = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+    def __init__(self, url: URL, *, connections: int) -> None:
+        """`connections`: how many there are at most."""
+        # Parameters hold secrets; they must stand in no error.
+        self.engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=STATEMENT_TIMEOUT,
+            pool_pre_ping=True,
+        )
+        event.listen(self.engine, "do_connect", _connect)
+        event.listen(self.engine, "connect", _prepare)
+
+    def __str__(self) -> str:
+        return repr(self.engine.url)  # without the password
+
+    def is_new(self) -> bool:
+        """As `Database.is_new`."""
+        with self.engine.connect() as connection:
+            migrations.current(connection)
+            return not inspect(connection).get_table_names()
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """As `Database.making`: an advisory lock, which goes with its connection. Asked for again and again, since
+        a statement that waits for it would be ended in time."""
+        asked = text("SELECT pg_try_advisory_lock(:lock)").bindparams(lock=MAKING)
+        with self.engine.connect() as connection:
+            while not connection.execute(asked).scalar_one():
+                connection.rollback()
+                time.sleep(_POLL)
+            connection.rollback()
+            try:
+                yield
+            finally:
+                connection.invalidate()
+
+    def allow_time(self, connection: Connection) -> None:
+        """As `Database.allow_time`; the connection is not used for anything else afterwards."""
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        driver: Any = connection.connection.driver_connection
+        driver.patience = None
+
+    def opened(self) -> None:
+        """As `Database.opened`."""
+
+    def check_place(self) -> None:
+        """As `Database.check_place`: whoever has the address has the database."""
+
+    def is_lost(self, driver_connection: Any) -> bool:
+        """As `Database.is_lost`."""
+        return bool(driver_connection.closed)
+
+    def is_collision(self, error: BaseException) -> bool:
+        """As `Database.is_collision`: a deadlock, for one."""
+        return isinstance(error, TransactionRollback)
+
+    @staticmethod
+    def reason(error: BaseException) -> str:
+        """As `Errors.reason`: the server's detail, which holds values, is left out."""
+        told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        return told or " ".join(str(error).split()).rstrip(".")
+
+
+def _connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> BoundedConnection:
+    return BoundedConnection.connect(*arguments, **{"connect_timeout": CONNECT_TIMEOUT, **options})
+
+
+def _prepare(connection: BoundedConnection, _record: object) -> None:
+    connection.autocommit = True
+    connection.execute(_SETTINGS)
