@@ -7,7 +7,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -31,6 +32,7 @@ class PostgresServer:
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
             self._as_user = (f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
         self._numbers = count(1)
+        self._free: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -45,7 +47,7 @@ class PostgresServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _command(self, program: str, *arguments: str | Path) -> list[str | Path]:
@@ -108,8 +110,20 @@ class PostgresServer:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def new_database(self) -> str:
-        """The name of a new, empty database."""
-        name = f"test_{os.getpid()}_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
-        return name
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The name of an empty database. It is used again: to make one costs more than to empty it."""
+        if self._free:
+            name = self._free.pop()
+            self.empty(name)
+        else:
+            name = f"test_{next(self._numbers)}"
+            self.execute(f"CREATE DATABASE {name}")
+        yield name
+        self._free.append(name)
+
+    def empty(self, database: str) -> None:
+        """Nobody may use it now; who still does is cut off."""
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+        self.execute("DROP SCHEMA public CASCADE", database)
+        self.execute("CREATE SCHEMA public", database)

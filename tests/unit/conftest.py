@@ -12,12 +12,14 @@ from tests.unit.place import Place
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty database and a DATA of its own."""
     if request.param == "sqlite":
-        return Place(tmp_path)
+        yield Place(tmp_path)
+        return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    return Place(tmp_path, server, server.new_database())
+    with server.database() as name:
+        yield Place(tmp_path, server, name)
 
 
 @pytest.fixture

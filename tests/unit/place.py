@@ -26,9 +26,11 @@ class Place(NamedTuple):
         """What `database.url` says."""
         return self.server.url(self.name) if self.server else ""
 
-    def renewed(self, data: Path) -> "Place":
-        """Another one of this kind."""
-        return Place(data, self.server, self.server.new_database()) if self.server else Place(data)
+    def emptied(self, data: Path) -> "Place":
+        """The same kind of database, empty again, and another DATA."""
+        if self.server:
+            self.server.empty(self.name)
+        return self._replace(data=data)
 
     def open(self, key: str | None = None, *, migrate: bool = True, inline: bool = True) -> SqlStore:
         """The store, by default made if need be, and in the caller's thread."""

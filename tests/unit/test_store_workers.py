@@ -205,11 +205,11 @@ STEPS: list[Step] = [*[World.take] * 3, *[World.write] * 6, World.die, World.ask
 MOVES = st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(0, 59))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(MOVES, min_size=30, max_size=60))
 def test_no_order_of_events_gives_a_row_to_two(place: Place, steps: list[tuple[Step, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as data:
-        world = World(place.renewed(Path(data)))
+        world = World(place.emptied(Path(data)))
         for step, store, number in steps:
             step(world, world.stores[store], number)
             world.check()

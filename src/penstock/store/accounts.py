@@ -76,7 +76,7 @@ class SqlAccounts:
         self._db.execute(insert(access_key), msgspec.structs.asdict(key) | {"secret_key": sealed})
 
     def key(self, secret_id: str) -> AccessKey | None:
-        row = _KEY.row(self._db, secret_id=secret_id)
+        row = _KEY.row(self._db, secret_id=secret_id) if "\0" not in secret_id else None
         return self._access_key(row) if row else None
 
     def keys(self, account_id: int) -> Sequence[AccessKey]:

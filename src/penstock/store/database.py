@@ -1,7 +1,7 @@
 """What the store asks of a database besides SQL: the places where SQLite and PostgreSQL differ."""
 
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Engine
 class Errors(Protocol):
     """What a driver raises, and what that says."""
 
-    errors: ClassVar[tuple[type[Exception], ...]]
+    @property
+    def errors(self) -> tuple[type[Exception], ...]: ...
 
     @staticmethod
     def reason(error: BaseException) -> str:

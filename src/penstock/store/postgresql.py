@@ -11,7 +11,6 @@ from typing import Any, ClassVar, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.errors import TransactionRollback
 from sqlalchemy import URL, Connection, create_engine, event, inspect, text
 
 from penstock.store import migrations
@@ -73,6 +72,7 @@ class Postgresql:
         )
         event.listen(self.engine, "do_connect", _connect)
         event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "checkin", _be_impatient)
 
     def __str__(self) -> str:
         return repr(self.engine.url)  # without the password
@@ -99,7 +99,7 @@ class Postgresql:
                 connection.invalidate()
 
     def allow_time(self, connection: Connection) -> None:
-        """As `Database.allow_time`; the connection is not used for anything else afterwards."""
+        """As `Database.allow_time`."""
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         driver: Any = connection.connection.driver_connection
         driver.patience = None
@@ -115,8 +115,8 @@ class Postgresql:
         return bool(driver_connection.closed)
 
     def is_collision(self, error: BaseException) -> bool:
-        """As `Database.is_collision`: a deadlock, for one."""
-        return isinstance(error, TransactionRollback)
+        """As `Database.is_collision`: a deadlock, for one; SQL's own class of errors."""
+        return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("40")
 
     @staticmethod
     def reason(error: BaseException) -> str:
@@ -132,3 +132,9 @@ def _connect(_dialect: object, _record: object, arguments: list[Any], options: d
 def _prepare(connection: BoundedConnection, _record: object) -> None:
     connection.autocommit = True
     connection.execute(_SETTINGS)
+
+
+def _be_impatient(connection: BoundedConnection | None, _record: object) -> None:
+    """Undo `Postgresql.allow_time`, whose other half goes with the transaction."""
+    if connection is not None:
+        connection.patience = BoundedConnection.patience

@@ -150,6 +150,8 @@ class SqlTx(SqlAccounts):
         return self._task_of_key(key)
 
     def task(self, account_id: int, family: str, id: str) -> Task | None:
+        if "\0" in id:  # which PostgreSQL refuses to look for
+            return None
         return next(iter(self._those(_TASK, account_id=account_id, family=family, id=id)), None)
 
     def task_by_key(self, key: int) -> Task | None:
