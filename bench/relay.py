@@ -27,7 +27,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.relay_peers import Count, FFmpegs, Load, NginxRtmp, Penstock, Relays, load_program, tell
+from bench.relay_peers import (
+    Count,
+    EngineFanOut,
+    FFmpegs,
+    Load,
+    NginxFanOut,
+    NginxRtmp,
+    Penstock,
+    Relays,
+    load_program,
+    tell,
+)
 from tests.e2e.running import until
 
 ROUNDS = 3
@@ -36,10 +47,12 @@ SETTLE = 4.0
 #: A process per stream: fewer will do.
 FFMPEGS = 20
 PLAYERS = 50
+SINKS = 50
 STARTS = 20
 
 #: The targets: CPU, memory (MB) and latency (ms) of a relay; CPU of a player; time to the first keyframe.
 MOST_OF_NGINX, MOST_OF_FFMPEG, MOST_MB, MOST_MS = 0.8, 0.2, 0.5, 30
+MOST_OF_NGINX_SINK = 0.75
 MOST_OF_NGINX_PLAYER = 1.3
 MOST_OF_FFMPEG_START = 0.5
 
@@ -185,6 +198,20 @@ def flaws(row: Row) -> str:
     )
 
 
+def compare_sinks(seconds: float, rounds: int) -> bool:
+    """One stream to many sinks: a worker's engine beside nginx-rtmp; whether the target is met."""
+    table: dict[str, Row] = {}
+    for _ in range(rounds):
+        for kind in (EngineFanOut, NginxFanOut):
+            ((name, sample),) = measure(kind, SINKS, seconds).items()
+            table.setdefault(name, Row()).samples.append(sample)
+            tell(f"{name}: {sample.cpu:.3f} % per sink, {sample.count}")
+    print(f"\n1 stream to {SINKS} sinks, medians of {rounds} rounds:\n")
+    show_shares(table, "sink")
+    ours = table[EngineFanOut.name]
+    return judged("CPU per sink, of nginx-rtmp", ours.ratio(table["nginx-rtmp"]), MOST_OF_NGINX_SINK)
+
+
 def compare_players(seconds: float, rounds: int) -> bool:
     """One published stream with many players: the hub beside nginx-rtmp; whether the target is met."""
     table: dict[str, Row] = {}
@@ -194,8 +221,14 @@ def compare_players(seconds: float, rounds: int) -> bool:
             table.setdefault(name, Row()).samples.append(sample)
             tell(f"{name}: {sample.cpu:.3f} % per player, {sample.count}")
     print(f"\n1 stream, {PLAYERS} players, medians of {rounds} rounds:\n")
-    print("| server | CPU, % of a core per player | of nginx | added latency p50 / p99, ms | lost, strange, DTS back |")
-    print("|---|---|---|---|---|")
+    show_shares(table, "player")
+    return judged("CPU per player, of nginx-rtmp", table["the hub"].ratio(table["nginx-rtmp"]), MOST_OF_NGINX_PLAYER)
+
+
+def show_shares(table: Mapping[str, Row], receiver: str) -> None:
+    """Print what one stream costs per receiver."""
+    print(f"| server | CPU, % of a core per {receiver} | of nginx | added latency p50 / p99, ms |", end=" ")
+    print("lost, strange, DTS back |\n|---|---|---|---|---|")
     for name, row in table.items():
         print(
             f"| {name} | {row.median(lambda s: s.cpu):.3f} | {row.ratio(table['nginx-rtmp']):.2f} "
@@ -203,7 +236,6 @@ def compare_players(seconds: float, rounds: int) -> bool:
             f"| {flaws(row)} |"
         )
     print()
-    return judged("CPU per player, of nginx-rtmp", table["the hub"].ratio(table["nginx-rtmp"]), MOST_OF_NGINX_PLAYER)
 
 
 def measure_players(kind: Callable[[Load, Path, int], Penstock | NginxRtmp], seconds: float) -> Sample:
@@ -259,12 +291,13 @@ def main() -> int:
     options.add_argument("--streams", type=int, default=200, help="relays at once (200)")
     options.add_argument("--seconds", type=float, default=6, help="how long each is measured (6)")
     options.add_argument("--rounds", type=int, default=ROUNDS, help="how often (3)")
-    options.add_argument("--only", choices=("relays", "players", "starts"), help="one of the three tables")
+    options.add_argument("--only", choices=("relays", "sinks", "players", "starts"), help="one of the tables")
     asked = options.parse_args()
     try:
         load_program()
         tables = {
             "relays": lambda: compare(asked.streams, asked.seconds, asked.rounds),
+            "sinks": lambda: compare_sinks(asked.seconds, asked.rounds),
             "players": lambda: compare_players(asked.seconds, asked.rounds),
             "starts": compare_starts,
         }

@@ -206,6 +206,43 @@ class NginxRtmp(Relays):
             time.sleep(0.01)
 
 
+class EngineFanOut(Relays):
+    """A worker's engine that sends stream s0 to all sinks."""
+
+    name = "Penstock, a worker's engine"
+
+    def __enter__(self) -> Self:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    @property
+    def rows(self) -> Mapping[str, Sequence[int]]:
+        return {self.name: [process.pid for process in self._processes]}
+
+    def begin(self) -> None:
+        sinks = [self.load.sink(name) for name in copies(self.streams)]
+        command = [sys.executable, "-m", "bench.engine_alone", self.load.origin("s0"), *sinks]
+        self._processes.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command]))
+
+
+class NginxFanOut(NginxRtmp):
+    """One worker that pushes the stream s0 to all sinks."""
+
+    def __enter__(self) -> Self:
+        pushes = " ".join(f"push {self.load.sink(name)};" for name in copies(self.streams))
+        self._nginx = Nginx(self.folder / "nginx", pushes)
+        self._nginx.__enter__()
+        return self
+
+    def begin(self) -> None:
+        self.load.say("publish", self._nginx.port, "live", "s0")
+
+
 class FFmpegs(Relays):
     """A process for each stream."""
 
@@ -239,6 +276,11 @@ class FFmpegs(Relays):
 
 def names(streams: int) -> list[str]:
     return [f"s{number}" for number in range(streams)]
+
+
+def copies(sinks: int) -> list[str]:
+    """Names under which a sink takes the stream s0."""
+    return [f"s0-{number}" for number in range(sinks)]
 
 
 def tell(text: str) -> None:
