@@ -245,7 +245,7 @@ def test_a_destination_that_refuses_is_named_in_error_info(
 
     error = until(lambda: cloud.describe(task_id).ErrorInfo)
 
-    assert " sink: refused by the server: NetStream.Publish.Denied" in error
+    assert " sink: refused by the server, not authorized: NetStream.Publish.Denied" in error
     assert f"rtmp://127.0.0.1:{sink.peer.port}/live/***" in error
     assert "retry" in error
     assert "hush" not in error

@@ -177,14 +177,34 @@ REFUSALS: dict[str, tuple[dict[str, Answer], str]] = {
     "connect closed": ({"connect": lambda c, _: c.command("close", 0, None)}, "refused by the server"),
     "connect refused by status": (
         {"connect": status("NetConnection.Connect.InvalidApp", "error")},
-        "refused by the server: NetConnection.Connect.InvalidApp, because",
+        "refused by the server, no such application: NetConnection.Connect.InvalidApp, because",
     ),
     "no stream": ({"createStream": error("NetStream.Failed")}, "refused by the server: NetStream.Failed"),
     "stream without number": ({"createStream": result()}, "the server gave no usable message stream"),
     "negative stream": ({"createStream": result(-1)}, "the server gave no usable message stream"),
     "named stream": ({"createStream": result("one")}, "the server gave no usable message stream"),
     "no number of a stream": ({"createStream": result(float("nan"))}, "the server gave no usable message stream"),
-    "not found": ({"play": status("NetStream.Play.StreamNotFound", "error")}, "NetStream.Play.StreamNotFound, because"),
+    "connect wants a user": (
+        {"connect": error("NetConnection.Connect.Rejected", "[ code=403 need auth; authmod=adobe ]")},
+        "a user name and a password are wanted: NetConnection.Connect.Rejected, [ code=403 need auth; authmod=adobe ]",
+    ),
+    "not found": (
+        {"play": status("NetStream.Play.StreamNotFound", "error")},
+        "refused by the server, no such stream: NetStream.Play.StreamNotFound, because",
+    ),
+    "not found, as if that were fine": (
+        {"play": status("NetStream.Play.StreamNotFound", "status")},
+        "refused by the server, no such stream: NetStream.Play.StreamNotFound, because",
+    ),
+    "not authorized": (
+        {"play": status("NetStream.Play.Unauthorized", "error")},
+        "refused by the server, not authorized: NetStream.Play.Unauthorized, because",
+    ),
+    "error without a code": ({"play": lambda c, _: c.command("onStatus", 0, None, {"level": "error"})}, "refused by"),
+    "a code that is none": (
+        {"play": lambda c, _: c.command("onStatus", 0, None, {"level": "error", "code": {"a": [1]}})},
+        "refused by the server: {'a': [1.0]}",
+    ),
     "play closed": ({"play": lambda c, _: c.command("close")}, "refused by the server"),
     "reset": ({"play": lambda c, _: c.drop()}, "the server closed the connection before media flowed"),
     "garbage": (
@@ -198,7 +218,15 @@ REFUSALS: dict[str, tuple[dict[str, Answer], str]] = {
     "nothing": ({"play": lambda _, __: None}, "connected, but no answer within 10 s"),
     "media without end": (
         {"play": lambda c, _: c.send(*(Message(AUDIO, at, packets.sound()) for at in range(1100)))},
-        "the peer sends media before it was asked to",
+        "the peer sends more than it was asked to",
+    ),
+    "large media": (
+        {"play": lambda c, _: c.send(*(Message(AUDIO, 0, bytes(1 << 20), stream_id=STREAM) for _ in range(17)))},
+        "the peer sends more than it was asked to",
+    ),
+    "commands without end": (
+        {"play": lambda c, _: c.send(*[Message(20, 0, amf("onBWDone", 0))] * 100)},
+        "the peer sends more commands than anybody needs",
     ),
 }
 

@@ -142,7 +142,8 @@ async def test_without_a_source_the_destination_is_held_and_then_let_go() -> Non
         assert seen.state is State.INACTIVE
         assert seen.sinks[0].state == "idle"
         assert re.fullmatch(
-            r"2026-\d\d-\d\dT[\d:]+Z source: refused by the server: NetStream.Play.StreamNotFound, no play of \*\*\* "
+            r"2026-\d\d-\d\dT[\d:]+Z source: refused by the server, no such stream: "
+            r"NetStream.Play.StreamNotFound, no play of \*\*\* "
             r"\(rtmp://127.0.0.1:\d+/live/\*\*\*\), retry \d+ (in \d+ s|under way)",
             seen.error,
         )
@@ -215,7 +216,8 @@ async def test_a_destination_that_refuses_is_told_without_the_stream_key() -> No
         stage.engine.run(KEY, 1, plan(origin, f"{sink.url}?txSecret=abcdef"))
         await stage.until(lambda: stage.seen.error)
         assert re.fullmatch(
-            r"2026-\d\d-\d\dT[\d:]+Z sink: refused by the server: NetStream.Publish.BadName, no publish of \*\*\*\S* "
+            r"2026-\d\d-\d\dT[\d:]+Z sink: refused by the server, the stream name is in use or not allowed: "
+            r"NetStream.Publish.BadName, no publish of \*\*\*\S* "
             r"\(rtmp://127.0.0.1:\d+/live/\*\*\*\?txSecret=\*\*\*\), retry \d+ (in \d+ s|under way)",
             stage.seen.error,
         )

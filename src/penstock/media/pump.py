@@ -15,7 +15,7 @@ import structlog
 
 from penstock.errors import MediaError
 from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
-from penstock.media.rtmp import chunk
+from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.chunk import ChunkReader, Message, Shortcut
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ _RECEIVE = 1 << 18
 _ROUNDS = 8
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _GONE = select.EPOLLHUP | select.EPOLLERR
+
+_STREAM_EOF = chunk.STREAM_EOF.to_bytes(2, "big")
 
 #: (message type, timestamp in ms modulo 2^32, payload)
 OnMessage = Callable[[int, int, bytes], None]
@@ -61,7 +63,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_acknowledged",
         "_finishing",
         "_pump",
         "_queue",
@@ -100,7 +101,6 @@ class Connection:
         self.sent = 0
         self.received = 0
         self._queue = bytearray()
-        self._acknowledged = 0
         self._finishing = False
 
     async def wait_closed(self) -> str | None:
@@ -204,9 +204,7 @@ class Connection:
         except Exception as error:
             log.exception("a connection met a defect")
             self.close(f"internal error ({type(error).__name__})")
-        if reader.window and reader.received - self._acknowledged >= reader.window // 2:
-            self._acknowledged = reader.received
-            self.send(chunk.control(chunk.ACKNOWLEDGEMENT, reader.received & 0xFFFFFFFF))
+        self._answer(reader.acknowledgement())
         return not self.is_closed
 
     def dispatch(self, message: Message) -> None:
@@ -216,26 +214,29 @@ class Connection:
             if self.on_media is not None:
                 self.on_media(type_, timestamp, payload)
         elif type_ in (DATA, chunk.DATA_AMF3):
-            self._data(timestamp, payload[1:] if type_ == chunk.DATA_AMF3 else payload)
+            self._data(type_, timestamp, payload)
         elif type_ in (chunk.COMMAND, chunk.COMMAND_AMF3):
             if self.on_command is not None:
-                self.on_command(type_, timestamp, payload[1:] if type_ == chunk.COMMAND_AMF3 else payload)
-        elif type_ == chunk.USER_CONTROL:
-            self._user_control(payload)
+                self.on_command(type_, timestamp, amf.content(payload) if type_ == chunk.COMMAND_AMF3 else payload)
+        elif type_ == chunk.USER_CONTROL and payload[:2] == _STREAM_EOF and len(payload) >= 6:
+            if self.on_command is not None:
+                self.on_command(type_, 0, payload)
+        else:
+            self._answer(chunk.answer(type_, payload))
 
-    def _data(self, timestamp: int, payload: bytes) -> None:
+    def _data(self, type_: int, timestamp: int, payload: bytes) -> None:
         if self.on_media is None or len(payload) > MAX_DATA:
             return
+        if type_ == chunk.DATA_AMF3:
+            payload = amf.encode(*amf.decode(amf.content(payload)))
         payload = payload.removeprefix(SET_DATA_FRAME)
         if payload.startswith(b"\x02") and not payload.startswith(b"\x02\x00\x11|RtmpSampleAccess"):
             self.on_media(DATA, timestamp, payload)
 
-    def _user_control(self, payload: bytes) -> None:
-        event = int.from_bytes(payload[:2], "big")
-        if event == chunk.PING and len(payload) >= 6:
-            self.send(chunk.user_control(chunk.PONG, int.from_bytes(payload[2:6], "big")))
-        elif event == chunk.STREAM_EOF and self.on_command is not None and len(payload) >= 6:
-            self.on_command(chunk.USER_CONTROL, 0, payload)
+    def _answer(self, data: bytes) -> None:
+        """Answer a protocol message; a peer that does not take its answers gets no more of them."""
+        if data and self.queued <= QUEUE_LIMIT:
+            self.send(data)
 
 
 class Pump:

@@ -5,7 +5,7 @@ from struct import Struct
 from penstock.media.rtmp import amf3
 from penstock.media.rtmp.amf_reader import MAX_VALUES, AmfError, Reader, Value
 
-__all__ = ["AmfError", "Value", "decode", "encode"]
+__all__ = ["AmfError", "Value", "content", "decode", "encode"]
 
 _DOUBLE = Struct(">d")
 _NUMBER, _BOOLEAN, _STRING, _OBJECT = 0, 1, 2, 3
@@ -38,6 +38,11 @@ def _encode(value: Value) -> bytes:
 def _name(name: str) -> bytes:
     text = name.encode()[:65535]
     return len(text).to_bytes(2, "big") + text
+
+
+def content(payload: bytes) -> bytes:
+    """Return the AMF0 in a message of a type for AMF3 (15, 17): it follows a zero, which some writers leave out."""
+    return payload.removeprefix(b"\x00")
 
 
 def decode(data: bytes) -> list[Value]:

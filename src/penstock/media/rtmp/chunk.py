@@ -16,6 +16,8 @@ MAX_MESSAGE = 0xFFFFFF
 #: Bytes of unfinished messages that one peer may make us hold.
 MAX_PENDING = 32 << 20
 MAX_CHUNK_STREAMS = 256
+#: Messages that an aggregate may hold: the smallest takes 15 bytes of it, and much more of our memory.
+MAX_AGGREGATED = 10_000
 _EXTENDED = 0xFFFFFF
 
 #: (message type, timestamp in ms modulo 2^32, payload)
@@ -54,7 +56,17 @@ class ChunkReader:
     protocol's.
     """
 
-    __slots__ = ("_current", "_missing", "_pending", "_tail", "chunk_size", "received", "streams", "window")
+    __slots__ = (
+        "_acknowledged",
+        "_current",
+        "_missing",
+        "_pending",
+        "_tail",
+        "chunk_size",
+        "received",
+        "streams",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.chunk_size = DEFAULT_CHUNK_SIZE
@@ -62,6 +74,7 @@ class ChunkReader:
         self.window = 0
         #: Bytes taken in since the connection began, for acknowledgements.
         self.received = 0
+        self._acknowledged = 0
         #: By chunk stream id.
         self.streams: dict[int, ChunkStream] = {}
         #: A header that is not all there.
@@ -98,6 +111,18 @@ class ChunkReader:
                 break
             at = after
         self._tail = buffer[at:]
+
+    def acknowledgement(self) -> bytes:
+        """Return the acknowledgement that the peer is due, as chunks; empty while it is due none."""
+        if not self.window or self.received - self._acknowledged < self.window // 2:
+            return b""
+        self._acknowledged = self.received
+        return control(ACKNOWLEDGEMENT, self.received & 0xFFFFFFFF)
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the rest of their message."""
+        return self._pending + len(self._tail)
 
     def _chunk(self, buffer: bytes, at: int, take: Take) -> int:
         """Read the chunk at `at`; return where its payload ends or is broken off, or `at` if its header is."""
@@ -205,6 +230,8 @@ def _split(payload: bytes, timestamp: int) -> list[Message]:
         body = payload[at + 11 : at + 11 + length]
         if len(body) < length:
             raise ChunkError("an aggregate message ends in the middle of a tag")
+        if len(messages) == MAX_AGGREGATED:
+            raise ChunkError(f"more than {MAX_AGGREGATED} messages in one")
         base = tag_time if base is None else base
         messages.append((payload[at], (timestamp + tag_time - base) & 0xFFFFFFFF, body))
         at += 11 + length + 4
@@ -244,6 +271,15 @@ def user_control(event: int, *values: int) -> bytes:
     """Return a user control message (RTMP 1.0, section 7.1.7)."""
     payload = event.to_bytes(2, "big") + b"".join(v.to_bytes(4, "big") for v in values)
     return message(2, USER_CONTROL, 0, 0, payload, DEFAULT_CHUNK_SIZE)
+
+
+def answer(type_: int, payload: bytes) -> bytes:
+    """Return what a protocol message is to be answered with, as chunks: a ping, a limit of bandwidth; else nothing."""
+    if type_ == USER_CONTROL and len(payload) >= 6 and int.from_bytes(payload[:2], "big") == PING:
+        return user_control(PONG, int.from_bytes(payload[2:6], "big"))
+    if type_ == PEER_BANDWIDTH and len(payload) >= 4:
+        return control(WINDOW_SIZE, int.from_bytes(payload[:4], "big"))
+    return b""
 
 
 #: User control events.

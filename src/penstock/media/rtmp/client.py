@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Self
+from urllib.parse import urlsplit
 
-from penstock.errors import MediaError
+from penstock.errors import AddressRefused, MediaError
 from penstock.media.rtmp import amf, chunk
-from penstock.media.rtmp.session import Closed, Session, split_url
+from penstock.media.rtmp.refusal import Redirected, info_of, redirection, refusal, refuses, without_key
+from penstock.media.rtmp.session import ENHANCED, Closed, Session, split_url
 from penstock.net import Policy
 
 #: Seconds for the whole command phase: handshake to the server's consent.
 PATIENCE = 10
+#: How often servers may send us on.
+MAX_REDIRECTS = 5
 #: How much a server may have buffered for a player, in ms: a live stream is wanted as it comes.
 _PLAY_BUFFER = 1000
 
@@ -20,6 +24,8 @@ class ClientSession(Session):
 
     #: The message stream that media uses.
     stream_id = 0
+    #: Where we are, after redirections.
+    url = ""
 
     @classmethod
     async def play(cls, policy: Policy, url: str) -> Self:
@@ -32,11 +38,30 @@ class ClientSession(Session):
         return await cls._open(policy, url, cls._publish)
 
     @classmethod
-    async def _open(cls, policy: Policy, url: str, ask: Callable[[Self, str], Awaitable[None]]) -> Self:
+    async def _open(cls, policy: Policy, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
+        """Connect, go where we are sent, and ask there. What servers say loses the key of the stream they quote."""
+        sent_on = ""
+        for _ in range(1 + MAX_REDIRECTS):
+            try:
+                return await cls._try(policy, url, ask)
+            except Redirected as redirected:
+                sent_on = f"redirected to {split_url(redirected.url)[0]}: "
+                _check(policy, url, redirected.url)
+                url = redirected.url
+            except AddressRefused as error:
+                raise AddressRefused(sent_on + error.message) from error
+            except MediaError as error:
+                raise MediaError(sent_on + without_key(error.message, url)) from error
+        raise MediaError(f"redirected more than {MAX_REDIRECTS} times")
+
+    @classmethod
+    async def _try(cls, policy: Policy, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
         session = cls(await policy.connect(url))
+        session.url = url
         try:
             async with asyncio.timeout(PATIENCE):
-                await ask(session, url)
+                await ask(session)
+            session.settle()
         except TimeoutError:
             session.close()
             raise MediaError(f"connected, but no answer within {PATIENCE} s") from None
@@ -48,31 +73,34 @@ class ClientSession(Session):
             raise
         return session
 
-    async def _play(self, url: str) -> None:
-        await self._connect(url, {"flashVer": "LNX 9,0,124,2", "audioCodecs": 4071.0, "videoCodecs": 252.0})
+    @property
+    def name(self) -> str:
+        """The stream's, with its query."""
+        return split_url(self.url)[2]
+
+    async def _play(self) -> None:
+        await self._connect({"flashVer": "LNX 9,0,124,2", "audioCodecs": 4071.0, "videoCodecs": 252.0})
         await self.command("createStream", 2, None)
         await self._stream_created(2)
-        name = split_url(url)[2]
-        await self.command("play", 3, None, name, -2000, stream_id=self.stream_id)
+        await self.command("play", 3, None, self.name, -2000, stream_id=self.stream_id)
         await self.send(chunk.user_control(chunk.SET_BUFFER_LENGTH, self.stream_id, _PLAY_BUFFER))
         await self._status("NetStream.Play.Start")
 
-    async def _publish(self, url: str) -> None:
-        await self._connect(url, {"flashVer": "FMLE/3.0 (compatible; Penstock)", "type": "nonprivate"})
-        name = split_url(url)[2]
-        await self.command("releaseStream", 2, None, name)
-        await self.command("FCPublish", 3, None, name)
+    async def _publish(self) -> None:
+        await self._connect({"flashVer": "FMLE/3.0 (compatible; Penstock)", "type": "nonprivate"})
+        await self.command("releaseStream", 2, None, self.name)
+        await self.command("FCPublish", 3, None, self.name)
         await self.command("createStream", 4, None)
         await self._stream_created(4)
-        await self.command("publish", 5, None, name, "live", stream_id=self.stream_id)
+        await self.command("publish", 5, None, self.name, "live", stream_id=self.stream_id)
         await self._status("NetStream.Publish.Start")
 
-    async def _connect(self, url: str, more: dict[str, amf.Value]) -> None:
-        tc_url, app, _ = split_url(url)
+    async def _connect(self, more: dict[str, amf.Value]) -> None:
+        tc_url, app, _ = split_url(self.url)
         await self.handshake_as_client()
         await self.announce()
         offer: dict[str, amf.Value] = {"app": app, "tcUrl": tc_url, "fpad": False, "capabilities": 15.0}
-        await self.command("connect", 1, offer | more)
+        await self.command("connect", 1, offer | more | ENHANCED)
         await self._result(1)
 
     async def _stream_created(self, transaction: int) -> None:
@@ -90,30 +118,32 @@ class ClientSession(Session):
                 if answer[0] == "_result":
                     return answer
                 if answer[0] == "_error":
-                    raise MediaError(refusal(answer))
-            if answer[:1] in (["close"], ["onStatus"]) and _level(answer) != "status":
-                raise MediaError(refusal(answer))
+                    raise self._refused(answer)
+            if refuses(answer):
+                raise self._refused(answer)
 
     async def _status(self, wanted: str) -> None:
         """Wait for the ``onStatus`` with the code `wanted`."""
         while True:
             answer = await self.next_command()
-            if answer[:1] == ["onStatus"] and _info(answer).get("code") == wanted:
+            if answer[:1] == ["onStatus"] and info_of(answer).get("code") == wanted:
                 return
-            if answer[:1] == ["close"] or _level(answer) == "error":
-                raise MediaError(refusal(answer))
+            if refuses(answer):
+                raise self._refused(answer)
+
+    def _refused(self, answer: list[amf.Value]) -> MediaError:
+        url = redirection(answer, self.url)
+        return MediaError(refusal(answer)) if url is None else Redirected(url)
 
 
-def _info(answer: list[amf.Value]) -> dict[str, amf.Value]:
-    return next((value for value in answer[2:] if isinstance(value, dict) and "code" in value), {})
+def _check(policy: Policy, before: str, url: str) -> None:
+    """Raise `MediaError` or `AddressRefused` if a server may not send us from `before` to `url`.
 
-
-def _level(answer: list[amf.Value]) -> str:
-    return str(_info(answer).get("level", ""))
-
-
-def refusal(answer: list[amf.Value]) -> str:
-    """Put a server's refusal into words: its code and description."""
-    info = _info(answer)
-    words = [str(info[key]) for key in ("code", "description") if info.get(key)]
-    return "refused by the server" + (f": {', '.join(words)}"[:300] if words else "")
+    The address itself is checked when we connect to it. Our hub is no place for strangers to send us to: a caller's
+    right to a stream there was checked for the URL that the caller gave.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != urlsplit(before).scheme:
+        raise MediaError(f"redirected to another protocol ({parts.scheme})")
+    if policy.is_hub(parts.hostname or "", parts.port):
+        raise AddressRefused("redirected to this server itself")

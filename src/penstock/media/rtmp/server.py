@@ -7,14 +7,14 @@ import msgspec
 
 from penstock.errors import MediaError
 from penstock.media.rtmp import amf, chunk
-from penstock.media.rtmp.session import Session, command
+from penstock.media.rtmp.session import ENHANCED, Session, command
 
 #: Seconds that a client has from connecting to its publish or play.
 PATIENCE = 10
+#: Characters of an application's or stream's name with its query.
+_LONGEST_NAME = 4096
 _WINDOW = 5_000_000
 _STREAM = 1
-#: Commands that some clients send and nobody needs an answer to.
-_MAX_COMMANDS = 64
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,13 +37,15 @@ class ServerSession(Session):
         try:
             async with asyncio.timeout(PATIENCE):
                 await self.handshake_as_server()
-                return await self._commands()
+                wish = await self._commands()
         except TimeoutError:
             raise MediaError(f"no publish or play within {PATIENCE} s") from None
+        self.settle()
+        return wish
 
     async def _commands(self) -> Wish:
         app, host = "", ""
-        for _ in range(_MAX_COMMANDS):
+        while True:
             answer = await self.next_command()
             name, transaction, values = (
                 answer[0] if answer else None,
@@ -54,7 +56,7 @@ class ServerSession(Session):
                 offer = values[0] if values and isinstance(values[0], dict) else {}
                 app = str(offer.get("app") or "")
                 host = str(offer.get("tcUrl") or "").partition("://")[2].partition("/")[0]
-                await self._connected(transaction)
+                await self._connected(transaction, enhanced="fourCcList" in offer or "capsEx" in offer)
             elif name == "createStream":
                 await self.command("_result", transaction, None, _STREAM)
             elif name in ("publish", "play"):
@@ -62,18 +64,18 @@ class ServerSession(Session):
                 return _wish(name == "publish", app, stream if isinstance(stream, str) else "", host)
             elif name == "FCPublish":
                 await self.command("onFCPublish", 0, None, {"code": "NetStream.Publish.Start"})
-        raise MediaError("the client neither publishes nor plays")
 
-    async def _connected(self, transaction: amf.Value) -> None:
+    async def _connected(self, transaction: amf.Value, *, enhanced: bool) -> None:
         await self.send(chunk.control(chunk.WINDOW_SIZE, _WINDOW))
         await self.send(
             chunk.message(2, chunk.PEER_BANDWIDTH, 0, 0, _WINDOW.to_bytes(4, "big") + b"\x02", chunk.OUT_CHUNK_SIZE)
         )
         await self.announce()
+        properties: dict[str, amf.Value] = {"fmsVer": "FMS/3,5,7,7009", "capabilities": 31.0, "mode": 1.0}
         await self.command(
             "_result",
             transaction,
-            {"fmsVer": "FMS/3,5,7,7009", "capabilities": 31.0, "mode": 1.0},
+            properties | ENHANCED if enhanced else properties,
             {
                 "level": "status",
                 "code": "NetConnection.Connect.Success",
@@ -115,6 +117,8 @@ def end_of_stream() -> bytes:
 
 
 def _wish(publishing: bool, app: str, stream: str, host: str) -> Wish:
+    if len(app) > _LONGEST_NAME or len(stream) > _LONGEST_NAME:
+        raise MediaError("the client gives a name that is too long")
     app, _, app_query = app.strip("/").partition("?")
     stream, _, query = stream.partition("?")
     arguments = dict(parse_qsl(app_query, keep_blank_values=True) + parse_qsl(query, keep_blank_values=True))

@@ -7,12 +7,26 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError
+from penstock.media.packet import FOURCCS
 from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.chunk import ChunkReader, Message
 
 _HANDSHAKE = 1536
+#: What a peer may send before media may flow: messages, commands among them, and bytes.
+MAX_MESSAGES = 1000
+MAX_COMMANDS = 64
+MAX_BYTES = 16 << 20
 #: The chunk size in which commands are written before the new one is announced.
 _COMMANDS = 3
+
+#: What we can do of Enhanced RTMP v2, for ``connect`` and its answer: pass any codec on, several tracks, modifiers and
+#: nanoseconds of time (capsEx 2, 4 and 8; 4 in the maps: forward).
+ENHANCED: dict[str, amf.Value] = {
+    "fourCcList": list(FOURCCS),
+    "videoFourCcInfoMap": {"*": 4.0},
+    "audioFourCcInfoMap": {"*": 4.0},
+    "capsEx": 14.0,
+}
 
 
 class Closed(MediaError):
@@ -27,6 +41,8 @@ class Session:
         self.reader = ChunkReader()
         #: Messages that have arrived and are not yet handled.
         self.backlog: deque[Message] = deque()
+        self._early: list[Message] = []
+        self._messages_taken = self._commands_taken = 0
         self._out_chunk_size = chunk.DEFAULT_CHUNK_SIZE
         self._loop = asyncio.get_running_loop()
 
@@ -64,25 +80,35 @@ class Session:
         while True:
             while self.backlog:
                 type_, timestamp, payload = self.backlog.popleft()
+                self._messages_taken += 1
+                if self._messages_taken > MAX_MESSAGES or self.reader.received > MAX_BYTES:
+                    raise MediaError("the peer sends more than it was asked to")
                 if type_ == chunk.COMMAND_AMF3:
-                    return chunk.COMMAND, timestamp, payload[1:]
-                if type_ == chunk.USER_CONTROL and payload[:2] == b"\x00\x06" and len(payload) >= 6:
-                    await self._send(chunk.user_control(chunk.PONG, int.from_bytes(payload[2:6], "big")))
-                elif type_ > chunk.PEER_BANDWIDTH:
+                    return chunk.COMMAND, timestamp, amf.content(payload)
+                if type_ > chunk.PEER_BANDWIDTH:
                     return type_, timestamp, payload
+                if answer := chunk.answer(type_, payload):
+                    await self._send(answer)
             self.reader.read(await self._receive(65536), self.backlog.append)
+            if acknowledgement := self.reader.acknowledgement():
+                await self._send(acknowledgement)
 
     async def next_command(self) -> list[amf.Value]:
-        """Return the next command; media that comes before is put back, to be handled after it."""
-        early: list[Message] = []
+        """Return the next command; media that comes before is kept until `settle`."""
         while True:
             message = await self.next()
-            if message[0] == chunk.COMMAND:
-                self.backlog.extendleft(reversed(early))
-                return amf.decode(message[2])
-            early.append(message)
-            if len(early) > 1000:
-                raise MediaError("the peer sends media before it was asked to")
+            if message[0] != chunk.COMMAND:
+                self._early.append(message)
+                continue
+            self._commands_taken += 1
+            if self._commands_taken > MAX_COMMANDS:
+                raise MediaError("the peer sends more commands than anybody needs")
+            return amf.decode(message[2])
+
+    def settle(self) -> None:
+        """The command phase is over: put early media back where it came, before what has arrived since."""
+        self.backlog.extendleft(reversed(self._early))
+        self._early.clear()
 
     def close(self) -> None:
         """Close the socket."""

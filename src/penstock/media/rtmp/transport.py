@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SinkError, SourceError
 from penstock.media.framing import rtmp_publish
 from penstock.media.meter import Meter
 from penstock.media.pump import Connection, OnMessage, Pump
 from penstock.media.rtmp import amf, chunk
-from penstock.media.rtmp.client import ClientSession, refusal
-from penstock.media.rtmp.session import Session, command, split_url
+from penstock.media.rtmp.client import ClientSession
+from penstock.media.rtmp.refusal import refusal, refuses, without_key
+from penstock.media.rtmp.session import Session, command
 from penstock.media.stream import Receiver, Stream
 from penstock.net import Policy
 
@@ -33,7 +33,7 @@ class RtmpSource:
         try:
             session = await ClientSession.play(self._policy, self._url)
         except MediaError as error:
-            raise SourceError(_without_key(error.message, self._url)) from error
+            raise SourceError(error.message) from error
         connection = self._pump.add(session.sock, session.reader, on_media=on_media)
         connection.on_command = lambda type_, _, payload: _end(connection, type_, payload)
         connected(connection)
@@ -42,7 +42,7 @@ class RtmpSource:
             reason = await connection.wait_closed()
         finally:
             connection.close(None)
-        raise SourceError(reason or "ended")
+        raise SourceError(without_key(reason or "ended", session.url))
 
 
 class RtmpSink:
@@ -58,7 +58,7 @@ class RtmpSink:
         try:
             session = await ClientSession.publish(self._policy, self._url)
         except MediaError as error:
-            raise SinkError(_without_key(error.message, self._url)) from error
+            raise SinkError(error.message) from error
         connection = self._pump.add(session.sock, session.reader)
         connection.on_command = lambda type_, _, payload: _refused(connection, type_, payload)
         receiver = stream.add(connection, rtmp_publish(session.stream_id), meter)
@@ -69,13 +69,12 @@ class RtmpSink:
         finally:
             stream.remove(receiver)
             if not connection.closed.done():
-                name = split_url(self._url)[2]
-                connection.send(command("FCUnpublish", 6, None, name))
+                connection.send(command("FCUnpublish", 6, None, session.name))
                 connection.send(command("deleteStream", 7, None, session.stream_id))
                 connection.finish()
                 await asyncio.wait([connection.closed], timeout=GOODBYE)
                 connection.close(None)
-        raise SinkError(_without_key(reason or "ended", self._url))
+        raise SinkError(without_key(reason or "ended", session.url))
 
 
 def _dispatch_backlog(session: Session, connection: Connection) -> None:
@@ -92,7 +91,7 @@ def _end(connection: Connection, type_: int, payload: bytes) -> None:
     words = refusal(answer)
     if any(code in words for code in _END_CODES):
         connection.close("the publisher has left")
-    elif answer[:1] == ["close"] or "error" in answer or _is_error(answer):
+    elif refuses(answer):
         connection.close(words)
 
 
@@ -101,19 +100,5 @@ def _refused(connection: Connection, type_: int, payload: bytes) -> None:
     if type_ == chunk.USER_CONTROL:
         return
     answer = amf.decode(payload)
-    if answer[:1] == ["close"] or _is_error(answer):
+    if refuses(answer):
         connection.close(refusal(answer))
-
-
-def _is_error(answer: list[amf.Value]) -> bool:
-    return any(isinstance(value, dict) and value.get("level") == "error" for value in answer)
-
-
-def _without_key(text: str, url: str) -> str:
-    """Servers quote the stream name, which is a secret, in their refusals."""
-    _, app, name = split_url(url)
-    query = urlsplit(url).query
-    for secret in (name, name.partition("?")[0], query):
-        if len(secret) > 2 and secret != app:
-            text = text.replace(secret, "***")
-    return text
