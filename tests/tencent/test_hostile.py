@@ -4,106 +4,27 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from penstock.api import server
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
-from tests.tencent import heads, signing
 from tests.tencent.endpoint import Endpoint
+from tests.tencent.line import LIST, Line, memory_mb
 
-LIST = "DescribeLivePullStreamTasks"
-FORM = "application/x-www-form-urlencoded"
 MB = 1024 * 1024
-
-
-class Line:
-    """One connection, as a client without manners uses it."""
-
-    def __init__(self, address: tuple[str, int], account: NewAccount, now_s: int | None = None) -> None:
-        self.socket = socket.create_connection(address, timeout=20)
-        self._reader = self.socket.makefile("rb")
-        self._host = "{}:{}".format(*address)
-        self._account = account
-        self._now_s = now_s or int(time.time())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
-        self.socket.close()
-
-    def head(self, body: bytes, *, action: str = LIST, lines: Sequence[bytes] = (), **headers: str | None) -> bytes:
-        """The head of a call with this body, well signed; `lines` are more of its headers."""
-        changes = {name.replace("_", "-"): value for name, value in headers.items()}
-        head = heads.post(
-            action,
-            body,
-            secret_id=self._account.secret_id,
-            secret_key=self._account.secret_key,
-            timestamp=self._now_s,
-            host=self._host,
-            headers=changes,
-        )
-        named = {"content-length": str(len(body)), **head.headers}
-        written = [f"{name}: {value}".encode("latin-1") for name, value in named.items()]
-        return b"\r\n".join([b"POST / HTTP/1.1", *written, *lines, b"", b""])
-
-    def post(self, body: bytes, **options: Any) -> dict[str, Any]:
-        """The ``Response`` of a call with this body."""
-        return self.exchange(self.head(body, **options) + body)
-
-    def v1(self, method: str, **parameters: str) -> dict[str, Any]:
-        """The ``Response`` of a call in the old form."""
-        given = {
-            "Action": LIST,
-            "Version": "2018-08-01",
-            "Region": "ap-guangzhou",
-            "Language": "en-US",
-            "Nonce": "1",
-            "SecretId": self._account.secret_id,
-            "Timestamp": str(self._now_s),
-            **parameters,
-        }
-        given["Signature"] = signing.v1(
-            secret_key=self._account.secret_key, method=method, host=self._host, parameters=given
-        )
-        text = signing.encoded(given)
-        target, body = (f"/?{text}", "") if method == "GET" else ("/", text)
-        head = f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {FORM}\r\n"
-        return self.exchange(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-
-    def exchange(self, request: bytes) -> dict[str, Any]:
-        self.socket.sendall(request)
-        status, body = self.answer()
-        assert (status, b"Traceback" in body) == (200, False)
-        response: dict[str, Any] = json.loads(body)["Response"]
-        assert re.fullmatch(r"[0-9a-f-]{36}", response["RequestId"])
-        return response
-
-    def answer(self) -> tuple[int, bytes]:
-        """Status and body of the next answer; the status is 0 if the connection ends instead."""
-        with contextlib.suppress(ConnectionError):
-            if status := self._reader.readline():
-                length = 0
-                while (line := self._reader.readline()) not in (b"\r\n", b""):
-                    name, _, value = line.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                return int(status.split()[1]), self._reader.read(length)
-        return 0, b""
 
 
 @pytest.fixture
@@ -250,6 +171,21 @@ def test_requests_one_after_the_other_without_waiting_are_answered_in_order(line
     assert sizes == list(range(1, 21))
 
 
+@pytest.mark.parametrize(("error", "is_ours"), [("<TCPTransport>; the handler is closed", False), ("another", True)])
+async def test_an_answer_that_nobody_can_be_given_any_more_is_no_fault_of_ours(
+    endpoint: Endpoint, error: str, is_ours: bool
+) -> None:
+    async def send(_: Message) -> None:
+        raise RuntimeError(error)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "query_string": b"", "headers": []}
+    with pytest.raises(RuntimeError) if is_ours else contextlib.nullcontext():
+        await endpoint.app(scope, receive, send)
+
+
 def test_memory_is_bounded_whatever_is_sent(tmp_path: Path) -> None:
     """Bodies of 10 MB over many connections at once, none of which can be read.
 
@@ -297,13 +233,6 @@ def api_process(data: Path, *names: str) -> Iterator[tuple[int, tuple[str, int],
     finally:
         os.kill(process.pid, signal.SIGTERM)
         process.wait(20)
-
-
-def memory_mb(pid: int) -> float:
-    """The most memory that a process has had."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
 
 
 def wait_for(condition: Callable[[], bool], *, within_s: float = 20) -> None:

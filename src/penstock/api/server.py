@@ -39,6 +39,8 @@ MAX_HEADERS = 200
 MAX_CONNECTIONS = 2000
 #: Bodies longer than `SMALL_BODY` bytes that are in memory at once; more wait.
 LARGE_BODIES = 8
+#: How uvloop refuses to write to a connection that this end has closed.
+HUNG_UP = "the handler is closed"
 #: Seconds that requests under way may take to end when the server stops.
 DRAIN_TIMEOUT = 5
 
@@ -53,10 +55,15 @@ class Api:
         self._large_bodies = asyncio.Semaphore(LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/" and calls.recognises(head := head_of(scope)):
-            await self._answer(head, receive, send)
-        else:
-            await self._others(scope, receive, send)
+        try:
+            if scope["type"] == "http" and scope["path"] == "/" and calls.recognises(head := head_of(scope)):
+                await self._answer(head, receive, send)
+            else:
+                await self._others(scope, receive, send)
+        except RuntimeError as error:
+            # What followed the request was no HTTP, so uvicorn has closed the connection, but lets us write to it.
+            if HUNG_UP not in str(error):
+                raise
 
     async def _answer(self, head: Head, receive: Receive, send: Send) -> None:
         """Carry out a call, count it, and log it in one line."""
