@@ -1,5 +1,6 @@
 """Real relays: created through the official SDK, run by `penstock serve`, judged by what arrives."""
 
+import signal
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -143,6 +144,26 @@ def test_killing_the_api_loses_no_frame_and_the_next_one_answers_truly(
     assert not after.ErrorInfo
     assert after.RecentPullInfo.OffsetTime >= before.RecentPullInfo.OffsetTime
     sink.until(lambda: len(connection.frames) > frames + 50)
+    assert len(sink.connections) == 1
+    numbers = decoded(connection, tmp_path / "out.flv")
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_replacing_the_api_by_sighup_loses_no_frame_and_no_call(
+    server: PenstockServer, cloud: Cloud, origin: OriginThread, sink: SinkThread, tmp_path: Path
+) -> None:
+    """Every call during it is answered, and truly."""
+    task_id = cloud.create(origin.url, destination(sink))
+    connection = publishing(sink)
+    until(lambda: well(cloud, task_id))
+    seen = {server.pids["api"]}
+
+    for _ in range(2):
+        server.process.send_signal(signal.SIGHUP)
+        seen.add(until(lambda: well(cloud, task_id) and server.pids["api"] not in (None, *seen) and server.pids["api"]))
+
+    frames = len(connection.frames)
+    sink.until(lambda: len(connection.frames) > frames + 25)
     assert len(sink.connections) == 1
     numbers = decoded(connection, tmp_path / "out.flv")
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
