@@ -9,14 +9,14 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 
 from penstock.errors import MediaError
 from penstock.media.packet import AUDIO, DATA, SET_DATA_FRAME, VIDEO
 from penstock.media.rtmp import amf, chunk
-from penstock.media.rtmp.chunk import ChunkReader, Message, Shortcut
+from penstock.media.rtmp.chunk import Message, Shortcut, Take
 
 log = structlog.get_logger()
 
@@ -36,12 +36,42 @@ _STREAM_EOF = chunk.STREAM_EOF.to_bytes(2, "big")
 
 #: (message type, timestamp in ms modulo 2^32, payload)
 OnMessage = Callable[[int, int, bytes], None]
+#: (number of a `Wire`, what it is ready for: EPOLLIN, EPOLLOUT)
+Wake = Callable[[int, int], None]
 
 
 class Flushable(Protocol):
     """Something that collects during a tick and writes at its end."""
 
     def flush(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Turns bytes into messages: `ChunkReader` for RTMP, `FlvReader` for FLV."""
+
+    #: Bytes taken in, and after how many the peer wants an acknowledgement (0: never).
+    received: int
+
+    @property
+    def window(self) -> int: ...
+    def read(self, data: memoryview, take: Take, shortcut: Shortcut | None, /) -> None: ...
+
+
+class Wire(Protocol):
+    """What the pump needs of a socket."""
+
+    def fileno(self) -> int: ...
+    def recv_into(self, buffer: bytearray, /) -> int: ...
+    def send(self, data: bytes | bytearray, /) -> int: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class FedWire(Wire, Protocol):
+    """One that the kernel does not know, and that says itself when it is ready: see `penstock.media.feed`."""
+
+    def attach(self, wake: Wake, /) -> None: ...
 
 
 class Poller(Protocol):
@@ -81,8 +111,8 @@ class Connection:
     def __init__(
         self,
         pump: "Pump",
-        sock: socket.socket,
-        reader: ChunkReader | None,
+        sock: Wire,
+        reader: Reader | None,
         *,
         on_media: OnMessage | None = None,
         on_command: OnMessage | None = None,
@@ -195,7 +225,7 @@ class Connection:
             if size < len(buffer):
                 return
 
-    def _take(self, reader: ChunkReader, data: memoryview) -> bool:
+    def _take(self, reader: Reader, data: memoryview) -> bool:
         """Parse and dispatch; False when the connection is closed after that."""
         try:
             reader.read(data, self.dispatch, self.shortcut)
@@ -250,6 +280,8 @@ class Pump:
         self._loop = asyncio.get_running_loop()
         self._poller: Poller = poller or select.epoll()
         self._connections: dict[int, Connection] = {}
+        #: Fed wires that are ready, and what for.
+        self._woken: dict[int, int] = {}
         self._dirty: list[Flushable] = []
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
@@ -258,16 +290,19 @@ class Pump:
 
     def add(
         self,
-        sock: socket.socket,
-        reader: ChunkReader | None = None,
+        sock: Wire,
+        reader: Reader | None = None,
         *,
         on_media: OnMessage | None = None,
         on_command: OnMessage | None = None,
     ) -> Connection:
-        """Own a connected, non-blocking socket from now on."""
+        """Own a connected, non-blocking socket, or what is fed, from now on."""
         connection = Connection(self, sock, reader, on_media=on_media, on_command=on_command)
         self._connections[connection.fd] = connection
-        self._poller.register(connection.fd, _IN)
+        if isinstance(sock, FedWire):
+            sock.attach(self._wake)
+        else:
+            self._poller.register(connection.fd, _IN)
         if self._timer is None:
             self._due = self._loop.time() + self.tick
             self._timer = self._loop.call_at(self._due, self._run)
@@ -280,12 +315,16 @@ class Pump:
 
     def watch(self, connection: Connection, events: int) -> None:
         """Choose which events of a connection's socket wake it."""
-        self._poller.modify(connection.fd, events)
+        if connection.fd >= 0:
+            self._poller.modify(connection.fd, events)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; it closes its socket itself."""
-        if self._connections.pop(connection.fd, None) is not None:
+        if self._connections.pop(connection.fd, None) is not None and connection.fd >= 0:
             self._poller.unregister(connection.fd)
+
+    def _wake(self, number: int, events: int) -> None:
+        self._woken[number] = self._woken.get(number, 0) | events
 
     def dirty(self, stream: Flushable) -> None:
         """Have a stream flushed at the end of this tick."""
@@ -311,7 +350,11 @@ class Pump:
 
     def serve(self) -> None:
         """Serve every socket that is ready, then flush the streams that took something in."""
-        for fd, events in self._poller.poll(0):
+        ready = self._poller.poll(0)
+        if self._woken:
+            ready += self._woken.items()
+            self._woken = {}
+        for fd, events in ready:
             connection = self._connections.get(fd)
             if connection is None:
                 continue

@@ -11,6 +11,7 @@ from penstock.media.pace import LOOK_EVERY, Arrival, Pace
 from penstock.media.packet import Kind, kind_of
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Connection, Pump
+from penstock.media.rtmp.chunk import ChunkReader
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
@@ -139,7 +140,7 @@ class Relay:
             sink.want(True)
 
     def _open_lane(self, source: Supervisor, connection: Connection) -> None:
-        if connection.reader is None:
+        if not isinstance(connection.reader, ChunkReader):
             return
         lane = Lane(
             connection.reader,

@@ -1,0 +1,73 @@
+"""FLV from a child or a server (Adobe FLV 10.1, annex E), sans-IO: bytes in, messages out. Written by `framing.flv`."""
+
+from penstock.errors import MediaError
+from penstock.media.packet import AUDIO, DATA, VIDEO
+from penstock.media.rtmp.chunk import Shortcut, Take
+
+_SIGNATURE = b"FLV\x01"
+_HEADER = 9
+_TAG = 11
+#: Behind each tag stands its size.
+_SIZE = 4
+#: The low bits of a tag's first byte; the third highest marks what is encrypted.
+_TYPE, _ENCRYPTED = 0x1F, 0x20
+
+
+class FlvError(MediaError):
+    """This is not FLV."""
+
+
+class FlvReader:
+    """Turns a byte stream into messages, as `penstock.media.rtmp.chunk.ChunkReader` does."""
+
+    __slots__ = ("_begun", "_buffer", "received")
+
+    #: Nobody waits for acknowledgements.
+    window = 0
+
+    def __init__(self) -> None:
+        #: Bytes taken in.
+        self.received = 0
+        self._buffer = bytearray()
+        self._begun = False
+
+    def read(self, data: bytes | bytearray | memoryview, take: Take, shortcut: Shortcut | None = None) -> None:
+        """Hand each message that `data` completes to `take`. Raise `FlvError` if it is not FLV. Knows no shortcut."""
+        self.received += len(data)
+        buffer = self._buffer
+        buffer += data
+        at = 0 if self._begun else self._begin()
+        if not self._begun:
+            return
+        while at + _TAG <= len(buffer):
+            end = at + _TAG + int.from_bytes(buffer[at + 1 : at + 4], "big")
+            type_ = _type(buffer[at])
+            if end + _SIZE > len(buffer):
+                break
+            if int.from_bytes(buffer[end : end + _SIZE], "big") not in (end - at, 0):
+                raise FlvError("this is not FLV: a tag and its size disagree")
+            timestamp = int.from_bytes(buffer[at + 4 : at + 7], "big") | buffer[at + 7] << 24
+            take((type_, timestamp, bytes(buffer[at + _TAG : end])))
+            at = end + _SIZE
+        del buffer[:at]
+
+    def _begin(self) -> int:
+        """Return where the first tag begins, once that is known."""
+        buffer = self._buffer
+        if not _SIGNATURE.startswith(buffer[: len(_SIGNATURE)]):
+            raise FlvError("this is not FLV")
+        if len(buffer) < _HEADER + _SIZE:
+            return 0
+        header = int.from_bytes(buffer[5:_HEADER], "big")
+        if header != _HEADER:
+            raise FlvError(f"this is not FLV: its header claims {header} bytes")
+        self._begun = True
+        return _HEADER + _SIZE
+
+
+def _type(first: int) -> int:
+    if first & _ENCRYPTED:
+        raise FlvError("this FLV is encrypted")
+    if first & _TYPE not in (AUDIO, VIDEO, DATA):
+        raise FlvError(f"this is not FLV: a tag of type {first & _TYPE}")
+    return first & _TYPE
