@@ -332,7 +332,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
     rng, history = random.Random(), History(clock)
     pump = Pump(tick=config.worker.tick / 1000)
     engine = Engine(
-        EngineConfig(sink_hold=config.sink.hold),
+        EngineConfig(sink_hold=config.sink.hold, source_stall=config.source.stall),
         pump,
         transports(policy(config), pump),
         clock=clock,

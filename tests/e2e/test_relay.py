@@ -128,6 +128,19 @@ def test_a_source_that_comes_back_is_spliced_into_the_same_connection(
     assert max(after - before for before, after in pairwise(times)) <= 2 * FRAME
 
 
+def test_a_source_may_be_silent_for_as_long_as_the_operator_says(
+    penstock_server: ServerFactory, origin: OriginThread, sink: SinkThread
+) -> None:
+    """`source.stall` in place of the source's own rhythm."""
+    server = penstock_server(env={"PENSTOCK_SOURCE_STALL": "1.7"})
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+    task_id = cloud.create(origin.url, destination(sink))
+    publishing(sink)
+    origin.call(origin.peer.stall)
+    until(lambda: "source: no media for 1.7 s" in cloud.describe(task_id).ErrorInfo)
+
+
 def test_killing_the_api_loses_no_frame_and_the_next_one_answers_truly(
     server: PenstockServer, cloud: Cloud, origin: OriginThread, sink: SinkThread, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ class Config:
     log: table.LogSettings = field(default_factory=table.LogSettings)
     worker: table.WorkerSettings = field(default_factory=table.WorkerSettings)
     hub: table.HubSettings = field(default_factory=table.HubSettings)
+    source: table.SourceSettings = field(default_factory=table.SourceSettings)
     sink: table.SinkSettings = field(default_factory=table.SinkSettings)
     media: table.MediaSettings = field(default_factory=table.MediaSettings)
     link: table.LinkSettings = field(default_factory=table.LinkSettings)

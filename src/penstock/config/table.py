@@ -139,6 +139,15 @@ class HubSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    stall: float = setting(
+        seconds(0, 3600),
+        "0",
+        "A source that is silent for this long is connected anew; seconds, 0: as its own rhythm says, 0.5 to 3",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SinkSettings:
     hold: float = setting(
         seconds(0, 86_400), "30", "How long a destination is held on silent audio without a source; seconds"
