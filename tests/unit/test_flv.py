@@ -15,7 +15,8 @@ CLIP = Clip(seconds=1).messages()
 
 def read(data: bytes, size: int = 0) -> list[tuple[int, int, bytes]]:
     """What the reader makes of bytes, `size` at a time."""
-    reader, found = FlvReader(), []
+    reader = FlvReader()
+    found: list[tuple[int, int, bytes]] = []
     for piece in cut(data, size) if size else [data]:
         reader.read(piece, found.append)
     assert reader.received == len(data)

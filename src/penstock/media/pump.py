@@ -308,7 +308,7 @@ class Pump:
             self._timer = self._loop.call_at(self._due, self._run)
         return connection
 
-    def owns(self, sock: socket.socket) -> bool:
+    def owns(self, sock: Wire) -> bool:
         """Whether this socket is served here."""
         connection = self._connections.get(sock.fileno())
         return connection is not None and connection.sock is sock
