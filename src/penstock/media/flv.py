@@ -20,20 +20,14 @@ class FlvError(MediaError):
 class FlvReader:
     """Turns a byte stream into messages, as `penstock.media.rtmp.chunk.ChunkReader` does."""
 
-    __slots__ = ("_begun", "_buffer", "received")
-
-    #: Nobody waits for acknowledgements.
-    window = 0
+    __slots__ = ("_begun", "_buffer")
 
     def __init__(self) -> None:
-        #: Bytes taken in.
-        self.received = 0
         self._buffer = bytearray()
         self._begun = False
 
     def read(self, data: bytes | bytearray | memoryview, take: Take, shortcut: Shortcut | None = None) -> None:
         """Hand each message that `data` completes to `take`. Raise `FlvError` if it is not FLV. Knows no shortcut."""
-        self.received += len(data)
         buffer = self._buffer
         buffer += data
         at = 0 if self._begun else self._begin()
@@ -50,6 +44,10 @@ class FlvReader:
             take((type_, timestamp, bytes(buffer[at + _TAG : end])))
             at = end + _SIZE
         del buffer[:at]
+
+    def acknowledgement(self) -> bytes:
+        """Return what the peer is to be told of what it has sent: nobody waits for that here."""
+        return b""
 
     def _begin(self) -> int:
         """Return where the first tag begins, once that is known."""

@@ -49,12 +49,8 @@ class Flushable(Protocol):
 class Reader(Protocol):
     """Turns bytes into messages: `ChunkReader` for RTMP, `FlvReader` for FLV."""
 
-    #: Bytes taken in, and after how many the peer wants an acknowledgement (0: never).
-    received: int
-
-    @property
-    def window(self) -> int: ...
     def read(self, data: memoryview, take: Take, shortcut: Shortcut | None, /) -> None: ...
+    def acknowledgement(self) -> bytes: ...
 
 
 class Wire(Protocol):
