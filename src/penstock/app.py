@@ -265,7 +265,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     rates = Rates(config.api.rate_limit, now=time.monotonic)
     tencent = Tencent([live(tasks)], store=store, clock=clock, rates=rates)
     readiness = Readiness(store, synced=sockets.synced.is_set)
-    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics())
+    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics(sockets.load))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())

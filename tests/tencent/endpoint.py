@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from penstock.api.tencent.wire import Tencent
 from penstock.net import Policy
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
-from penstock.tasks.model import NodeStatus, Observed, State, Task
+from penstock.tasks.model import Load, NodeStatus, Observed, State, Task
 from penstock.tasks.service import PullTasks
 
 
@@ -40,6 +41,10 @@ class Reports:
 
     def waiting(self) -> str:
         return ""
+
+    def load(self) -> Load:
+        states = Counter(observed.state for observed in self.by_key.values())
+        return Load(workers=1, used=len(self.by_key), capacity=200, states=states)
 
 
 class Hints:
@@ -70,7 +75,7 @@ class Endpoint:
         tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
         self.rates = Rates(rate_limit, now=time.monotonic)
         self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now, rates=self.rates)
-        self.app = create_app(self.tencent, obstacle=self._obstacle, metrics=Metrics())
+        self.app = create_app(self.tencent, obstacle=self._obstacle, metrics=Metrics(self.reports.load))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from penstock.api import limits
 from penstock.api.metrics import Metrics
 from penstock.tasks.accounts import NewAccount
+from penstock.tasks.model import Load, State
 from tests.tencent.endpoint import Client, Endpoint
 from tests.tencent.line import LIST, Line
 from tests.tencent.test_hostile import api_process, code_of
@@ -245,8 +246,21 @@ def test_metrics_tell_of_the_process_and_name_no_account_and_no_task(
         assert secret not in text
 
 
+def test_what_workers_carry_is_measured() -> None:
+    load = Load(workers=2, used=3, capacity=400, states={State.ACTIVE: 2, State.INACTIVE: 1})
+    lines = Metrics(lambda: load).text().decode().splitlines()
+    assert [line for line in lines if line.startswith(("penstock_workers", "penstock_capacity", "penstock_tasks"))] == [
+        "penstock_workers 2.0",
+        "penstock_capacity 400.0",
+        "penstock_capacity_used 3.0",
+        'penstock_tasks{state="starting"} 0.0',
+        'penstock_tasks{state="active"} 2.0',
+        'penstock_tasks{state="inactive"} 1.0',
+    ]
+
+
 def test_made_up_actions_make_no_new_series() -> None:
-    metrics = Metrics()
+    metrics = Metrics(lambda: Load(workers=0, used=0, capacity=0, states={}))
     for number in range(100):
         metrics.called("", f"Action{number}", "InvalidAction", 0.001)
 

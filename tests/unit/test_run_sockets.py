@@ -15,7 +15,7 @@ import pytest
 from penstock.bus import life, local
 from penstock.bus.life import Incarnation
 from penstock.bus.local import RunSocket, RunSockets, hint_all
-from penstock.tasks.model import Observed
+from penstock.tasks.model import Load, Observed, State
 from tests.unit.making import observe
 
 Statuses = dict[int, Observed]
@@ -217,13 +217,15 @@ async def test_socket_of_a_dead_process_is_cleared_away(run: Path) -> None:
         assert list(run.iterdir()) == []
 
 
-async def test_waiting_task_is_told_why(run: Path) -> None:
+async def test_waiting_task_is_told_why_and_what_all_carry(run: Path) -> None:
     async with watching(run) as sockets:
         assert sockets.waiting() == "no worker"
+        assert sockets.load() == Load(workers=0, used=0, capacity=0, states={})
         worker = await Worker(run).start()
         await until(lambda: sockets.waiting() == "")
         worker.show(observe(1, 1), observe(2, 1))
         await until(lambda: sockets.waiting() == "no capacity (2/2)")
+        assert sockets.load() == Load(workers=1, used=2, capacity=2, states={State.ACTIVE: 2})
 
 
 def test_process_lives_until_it_ends(run: Path) -> None:

@@ -1,9 +1,17 @@
-"""What the API counts, for Prometheus. No label names a task or an account, so that their number does not matter."""
+"""What the API counts and the workers carry, for Prometheus.
 
+No label names a task or an account, so that their number does not matter.
+"""
+
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from penstock.tasks.model import Load, State
 
 #: Upper bounds of the latency's buckets, in seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -12,13 +20,35 @@ NONE = "none"
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-class Metrics:
-    """Of one API process."""
+#: The states of tasks that a worker runs.
+RUNNING = (State.STARTING, State.ACTIVE, State.INACTIVE)
 
-    def __init__(self) -> None:
+
+class Carried(Collector):
+    """What all workers carry when somebody asks."""
+
+    def __init__(self, load: Callable[[], Load]) -> None:
+        self._load = load
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        load = self._load()
+        yield GaugeMetricFamily("penstock_workers", "Workers that report", value=load.workers)
+        yield GaugeMetricFamily("penstock_capacity", "Cost units that all workers can run", value=load.capacity)
+        yield GaugeMetricFamily("penstock_capacity_used", "Cost units that they run", value=load.used)
+        tasks = GaugeMetricFamily("penstock_tasks", "Tasks that run, by state", labels=["state"])
+        for state in RUNNING:
+            tasks.add_metric([state.value], load.states.get(state, 0))
+        yield tasks
+
+
+class Metrics:
+    """Of one API process, and what `load` says of the workers."""
+
+    def __init__(self, load: Callable[[], Load]) -> None:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
+        self._registry.register(Carried(load))
         self._calls = Counter(
             "penstock_api_calls",
             "Calls that were answered, by the vendor's code; ok: without error",

@@ -11,6 +11,7 @@ date after one `Hello`.
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgspec
 import structlog
 
 from penstock.bus import life
-from penstock.tasks.model import Observed
+from penstock.tasks.model import Load, Observed
 
 log = structlog.get_logger()
 
@@ -330,6 +331,13 @@ class RunSockets:
             for peer in self._peers.values()
             if peer.hello and peer.hello.kind == "worker"
         }
+
+    def load(self) -> Load:
+        """What all workers carry now."""
+        loads = self._loads().values()
+        states = Counter(observed.state for peer in self._peers.values() for observed in peer.observed.values())
+        used, capacity = sum(used for used, _ in loads), sum(room for _, room in loads)
+        return Load(workers=len(loads), used=used, capacity=capacity, states=states)
 
     def tasks_changed(self) -> None:
         """Tell every process that tasks have changed in the store."""

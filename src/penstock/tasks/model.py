@@ -198,6 +198,17 @@ class Observed(Struct):
     error: str = ""
 
 
+class Load(Struct):
+    """What all living workers carry together."""
+
+    workers: int
+    #: Cost units: in use, and in all.
+    used: int
+    capacity: int
+    #: How many of the tasks that run are in each state.
+    states: Mapping[State, int]
+
+
 class Event(Struct):
     """One line of a task's history."""
 
