@@ -8,14 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import MediaError
-from penstock.media.meter import Meter
-from penstock.media.packet import AUDIO, DATA, VIDEO, Kind, kind_of
-from penstock.media.rtmp import amf, chunk
+from penstock.media.packet import VIDEO
+from penstock.media.rtmp import chunk
 from penstock.media.rtmp.chunk import ChunkError, ChunkReader
-from penstock.media.timeline import Timeline
 from tests import rtmp_wire
-from tests.packets import Clip, metadata
 from tests.rtmp_wire import Message, Parser, Writer
 
 Result = list[tuple[int, int, bytes]]
@@ -222,102 +218,3 @@ def test_a_chunk_as_large_as_a_message_is_not_copied_again_for_every_packet() ->
         messages = reader.feed(data[at : at + 1000])
         assert len(reader._tail) < 18
     assert messages == [(VIDEO, 0, bytes(100_000))]
-
-
-def recorded() -> list[bytes]:
-    """Valid sessions of publishers: small chunks, interleaving, extended times, aggregates, enhanced RTMP, AMF3."""
-    clip = Clip(seconds=0.6, b_frames=2, gop=5).messages()
-    enhanced = [Message(9, 0, b"\x90hvc1" + bytes(20)), Message(9, 40, b"\xa1hvc1\0\0\x28" + bytes(20))]
-    setup = [
-        Message(20, 0, rtmp_wire.amf("connect", 1, {"app": "live", "list": [1, None, True]})),
-        Message(5, 0, b"\0\x26\x25\xa0", csid=2),
-        Message(4, 0, bytes.fromhex("0006 00000001"), csid=2),
-        Message(17, 0, b"\0" + rtmp_wire.amf("createStream", 2, None)),
-        Message(18, 0, rtmp_wire.amf("@setDataFrame") + metadata(videocodecid=7.0)),
-    ]
-    late = [Message(m.type, (m.timestamp + 0xFFFFF0) % 2**32, m.payload, 4 + m.type % 4) for m in clip]
-    wrapping = [Message(m.type, (m.timestamp + 2**32 - 100) % 2**32, m.payload, 70) for m in clip]
-    bundle = [Message(22, 500, rtmp_wire.aggregate(clip))]
-    sessions = [[*setup, *clip], [*setup, *late], wrapping, [*setup, *bundle, *enhanced]]
-    return [written(messages, size) for messages, size in zip(sessions, (128, 60, 4096, 200), strict=True)]
-
-
-def written(messages: list[Message], size: int) -> bytes:
-    """Messages with the shortest headers, behind an announcement of the chunk size."""
-    writer = Writer()
-    data = writer.write(Message(1, 0, size.to_bytes(4, "big"), csid=2))
-    writer.chunk_size = size
-    return data + b"".join(b"".join(writer.chunks(m, writer.allowed(m)[-1])) for m in messages)
-
-
-def mutated(sessions: list[bytes], rng: random.Random, count: int) -> Iterator[bytes]:
-    """Sessions with bytes changed, cut out, doubled, or another session's tail."""
-    for _ in range(count):
-        data = bytearray(rng.choice(sessions))
-        for _ in range(rng.randint(1, 6)):
-            at = int(len(data) * rng.random() ** 2)
-            match rng.randrange(5):
-                case 0:
-                    data[at : at + 1] = bytes([rng.randrange(256)])
-                case 1:
-                    data[at : at + 1] = bytes([data[at] ^ 1 << rng.randrange(8)]) if data[at:] else b""
-                case 2:
-                    del data[at : at + rng.choice([1, 4, 100])]
-                case 3:
-                    data[at:at] = data[at : at + rng.choice([1, 4, 100])]
-                case 4:
-                    data[at:] = rng.choice(sessions)[at:]
-        yield bytes(data)
-
-
-def digest(data: bytes, cut: int) -> None:
-    """Do with a session what the pump and its handlers do, without sockets."""
-    reader, meter, times = ChunkReader(), Meter(), {AUDIO: -1, VIDEO: -1}
-
-    def emit(type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
-        if kind in (Kind.KEYFRAME, Kind.FRAME, Kind.SOUND):
-            assert timestamp > times[type_], "DTS does not rise"
-            times[type_] = timestamp
-        chunk.message(6, type_, 1, timestamp, payload, 65536)
-
-    timeline = Timeline(emit)
-    for piece in (data[:cut], data[cut:]):
-        for type_, timestamp, payload in reader.feed(piece):
-            if type_ in (AUDIO, VIDEO, DATA):
-                kind = kind_of(type_, payload)
-                meter.count(type_, timestamp, payload, kind)
-                timeline.push(type_, timestamp, payload, kind)
-            elif type_ == chunk.COMMAND:
-                amf.decode(payload)
-
-
-def test_20000_mutated_sessions_raise_nothing_but_media_errors() -> None:
-    """Reader, AMF, Timeline and writer: wrong bytes are the peer's fault, never a defect of ours."""
-    rng = random.Random(20260101)
-    refused = 0
-    for at, data in enumerate(mutated(recorded(), rng, 20_000)):
-        try:
-            digest(data, rng.randrange(len(data) + 1))
-        except MediaError:
-            refused += 1
-        except Exception as error:
-            error.add_note(f"mutated session {at}: {data.hex()}")
-            raise
-    # The mutations bite, and do not always break what they touch.
-    assert 2_000 < refused < 19_000
-
-
-def test_garbage_is_refused_or_waited_for() -> None:
-    """Random bytes raise nothing but `MediaError`."""
-    rng = random.Random(2)
-    for _ in range(2_000):
-        try:
-            digest(rng.randbytes(rng.randrange(400)), 100)
-        except MediaError:
-            continue
-
-
-def test_recorded_sessions_are_valid() -> None:
-    """What the mutations start from is read without complaint."""
-    for data in recorded():
-        digest(data, 777)
