@@ -7,9 +7,11 @@ What it holds of a peer is counted when the peer has nothing more to say.
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from penstock.errors import MediaError
 from penstock.hub.streams import Publication
+from penstock.media.flv import FlvReader
 from penstock.media.framing import flv_chunked, rtmp_play, rtmp_publish
 from penstock.media.lane import Lane
 from penstock.media.meter import Meter
@@ -24,11 +26,13 @@ from penstock.media.stream import Stream
 from penstock.media.timeline import Timeline
 from tests import rtmp_wire
 from tests.packets import Clip, metadata
-from tests.rtmp_wire import Message, Writer, amf, amf3
+from tests.rtmp_wire import DATA, Message, Writer, amf, amf3, flv_file
 
 HANDSHAKE = b"\3" + bytes(1536)
 #: A session's messages, and the size of its chunks.
 Recording = tuple[list[Message], int]
+#: Makes bytes of them.
+Write = Callable[[list[Message], int], bytes]
 URL = "rtmp://host/live/test?key=1"
 
 
@@ -112,17 +116,22 @@ def _sized() -> Iterator[tuple[list[Message], int]]:
     return zip(media(), (128, 60, 4096, 200), strict=True)
 
 
-def damaged(sessions: list[Recording], rng: random.Random, each: int = 100) -> list[bytes]:
+def damaged(sessions: list[Recording], write: Write, rng: random.Random, each: int = 100) -> list[bytes]:
     """The bytes of sessions, and of so many copies of each in which messages are damaged and chunks are not."""
-    found = [written(*session) for session in sessions]
+    found = [write(*session) for session in sessions]
     for messages, size in sessions:
         others = [message.payload for message in messages]
         for _ in range(each):
             copy = list(messages)
             for at in rng.sample(range(len(copy)), 3 if len(copy) > 3 else 1):
                 copy[at] = replace(copy[at], payload=mutated_once(copy[at].payload, others, rng))
-            found.append(written(copy, size))
+            found.append(write(copy, size))
     return found
+
+
+def flv(messages: list[Message], _size: int) -> bytes:
+    """The same media as a file."""
+    return flv_file(m for m in messages if m.type in (AUDIO, VIDEO, DATA))
 
 
 def mutated(sessions: list[bytes], rng: random.Random, count: int) -> Iterator[bytes]:
@@ -232,6 +241,8 @@ class _Server(_Fed, ServerSession):
     pass
 
 
+#: How valid sessions end.
+_ENDS = ("closed by the peer", "the publisher has left")
 BUFFER = bytearray(1 << 16)
 VIEW = memoryview(BUFFER)
 
@@ -241,26 +252,46 @@ def connect(wire: Wire, session: Session) -> Connection:
     return Connection(wire, session.sock, session.reader)  # type: ignore[arg-type]
 
 
-def serve(wire: Wire, session: Session, connection: Connection) -> None:
-    """Take in all that the peer has to say. Nothing that it says is a defect of ours."""
-    _dispatch_backlog(session, connection)
+class Outcome(NamedTuple):
+    """What became of a session: bytes that are held of it, and why it was broken off, if it was."""
+
+    held: int
+    reason: str
+
+
+def serve(wire: Wire, connection: Connection) -> str:
+    """Take in all that the peer has to say; return why it was broken off, if it was. That is no defect of ours."""
     while not connection.is_closed:
         connection.read(BUFFER, VIEW)
         wire.flush()
     reason = connection.closed.result() or ""
     assert not reason.startswith("internal error"), reason
+    return "" if reason in _ENDS else reason
 
 
-async def source(data: bytes, rng: random.Random) -> int:
-    """A server that we play from: into Timeline and lane, and out to a destination."""
+async def source(data: bytes, rng: random.Random) -> Outcome:
+    """A server that we play from."""
     wire = Wire(handshake(rng) + data, rng)
     session = _Client(wire)  # type: ignore[arg-type]
     await session._play()
     session.settle()
-    stream, meter = Stream(wire), Meter()  # type: ignore[arg-type]
-    timeline = Timeline(stream.push)
     connection = connect(wire, session)
     connection.on_command = lambda type_, _, payload: _end(connection, type_, payload)
+    _dispatch_backlog(session, connection)
+    return relay(wire, connection, session.reader, rng)
+
+
+async def child(data: bytes, rng: random.Random) -> Outcome:
+    """A pipe, or an HTTP server, from which FLV comes."""
+    wire = Wire(data, rng)
+    reader = FlvReader()
+    return relay(wire, Connection(wire, wire, reader), reader, rng)  # type: ignore[arg-type]
+
+
+def relay(wire: Wire, connection: Connection, reader: ChunkReader | FlvReader, rng: random.Random) -> Outcome:
+    """Into Timeline and lane, and out to a destination."""
+    stream, meter = Stream(wire), Meter()  # type: ignore[arg-type]
+    timeline = Timeline(stream.push)
 
     def take(type_: int, timestamp: int, payload: bytes) -> None:
         kind = kind_of(type_, payload)
@@ -268,15 +299,17 @@ async def source(data: bytes, rng: random.Random) -> int:
         timeline.push(type_, timestamp, payload, kind)
 
     connection.on_media = take
-    if rng.random() < 0.8:
-        lane = Lane(session.reader, timeline, stream, meter, open_=lambda: True, progressed=lambda: None)
+    if isinstance(reader, ChunkReader) and rng.random() < 0.8:
+        lane = Lane(reader, timeline, stream, meter, open_=lambda: True, progressed=lambda: None)
         connection.shortcut = lane.run
     out = Wire(b"", rng)
     stream.add(Connection(wire, out, None), rtmp_publish(1), Meter())  # type: ignore[arg-type]
-    serve(wire, session, connection)
+    reason = serve(wire, connection)
     assert_rising(out.sent)
     headers = [*stream.headers.values(), *stream.extras.values()]
-    return session.reader.held + connection.queued + sum(map(len, headers)) + sum(len(m[2]) for m in timeline._early)
+    unread = reader.held if isinstance(reader, ChunkReader) else len(reader._buffer)
+    early = sum(len(message[2]) for message in timeline._early)
+    return Outcome(unread + connection.queued + sum(map(len, headers)) + early, reason)
 
 
 def assert_rising(sent: list[bytes]) -> None:
@@ -289,7 +322,7 @@ def assert_rising(sent: list[bytes]) -> None:
             newest[type_] = timestamp
 
 
-async def destination(data: bytes, rng: random.Random) -> int:
+async def destination(data: bytes, rng: random.Random) -> Outcome:
     """A server that we publish to."""
     wire = Wire(handshake(rng) + data, rng)
     session = _Client(wire)  # type: ignore[arg-type]
@@ -297,11 +330,12 @@ async def destination(data: bytes, rng: random.Random) -> int:
     session.settle()
     connection = connect(wire, session)
     connection.on_command = lambda type_, _, payload: _refused(connection, type_, payload)
-    serve(wire, session, connection)
-    return session.reader.held + connection.queued
+    _dispatch_backlog(session, connection)
+    reason = serve(wire, connection)
+    return Outcome(session.reader.held + connection.queued, reason)
 
 
-async def publisher(data: bytes, rng: random.Random) -> int:
+async def publisher(data: bytes, rng: random.Random) -> Outcome:
     """A client of the hub, and two players of what it publishes."""
     wire = Wire(handshake(rng) + data, rng)
     session = _Server(wire)  # type: ignore[arg-type]
@@ -312,26 +346,29 @@ async def publisher(data: bytes, rng: random.Random) -> int:
         publication.stream.add(Connection(wire, Wire(b"", rng), None), framing, Meter())  # type: ignore[arg-type]
     connection = connect(wire, session)
     connection.on_media = publication.take
-    serve(wire, session, connection)
+    _dispatch_backlog(session, connection)
+    reason = serve(wire, connection)
     stream = publication.stream
     headers = [*stream.headers.values(), *stream.extras.values()]
-    return session.reader.held + connection.queued + sum(map(len, headers)) + sum(len(m[2]) for m in stream._gop)
+    gop = sum(len(message[2]) for message in stream._gop)
+    return Outcome(session.reader.held + connection.queued + sum(map(len, headers)) + gop, reason)
 
 
-#: A role: takes one session in, and says how many bytes are held of it in the end. Raises `MediaError`.
-Role = Callable[[bytes, random.Random], Awaitable[int]]
-ROLES: dict[str, tuple[Role, list[Recording]]] = {
-    "source": (source, servers("NetStream.Play.Reset", "NetStream.Play.Start")),
-    "destination": (destination, servers("NetStream.Publish.Start")),
-    "publisher": (publisher, publishers()),
+#: A role: takes one session in. Raises `MediaError`.
+Role = Callable[[bytes, random.Random], Awaitable[Outcome]]
+ROLES: dict[str, tuple[Role, list[Recording], Write]] = {
+    "source": (source, servers("NetStream.Play.Reset", "NetStream.Play.Start"), written),
+    "destination": (destination, servers("NetStream.Publish.Start"), written),
+    "publisher": (publisher, publishers(), written),
+    "child": (child, [(messages, 0) for messages in media()], flv),
 }
 
 
 async def attack(role: Role, data: bytes, rng: random.Random) -> bool:
     """Let one session loose; say whether it was refused."""
     try:
-        held = await role(data, rng)
+        held, reason = await role(data, rng)
     except MediaError:
         return True
     assert held <= 2 * len(data) + 4096, f"{held} bytes are held of a session of {len(data)}"
-    return False
+    return bool(reason)
