@@ -7,7 +7,7 @@ read it, or the code, the message and the request's id as the client's error has
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,15 @@ class Form:
     method: str = "POST"
     #: What only some clients have.
     extra: Mapping[str, str] = field(default_factory=dict)
+    #: Options of the program itself, before all others.
+    options: Sequence[str] = ()
 
 
 def calls(form: Form, endpoint: Endpoint, account: NewAccount, running: str) -> list[dict[str, Any]]:
     """What each call of the program gave. `running`: the id of a task that it asks about first."""
+    program, *arguments = PROGRAMS[form.language]()
     done = subprocess.run(
-        PROGRAMS[form.language](),
+        [program, *form.options, *arguments],
         cwd=MADE / form.language,
         env={
             "PATH": os.environ["PATH"],

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,6 +99,34 @@ def test_node_client_works_with_one_more_authority(server: PenstockServer, editi
     assert by_action["CreateLivePullStreamTask"]["answer"]["TaskId"]
     assert by_action["DeleteLivePullStreamTask"].get("code", "") == ""
     assert lines[-1]["code"] == "InvalidParameter.TaskNotExist"
+
+
+def test_go_client_works_with_the_authority_in_its_environment(server: PenstockServer) -> None:
+    trust = {"PROTOCOL": "HTTPS", "SSL_CERT_FILE": str(own_ca(server))}
+    made_a_task(Form(language="go", extra=trust), server)
+    with pytest.raises(AssertionError, match="certificate signed by unknown authority"):
+        made_a_task(Form(language="go", extra={"PROTOCOL": "HTTPS"}), server)
+
+
+def test_java_client_works_with_the_authority_in_a_trust_store(server: PenstockServer, tmp_path: Path) -> None:
+    form = Form(language="java", extra={"PROTOCOL": "https://"})
+    with pytest.raises(AssertionError, match="'code': None"):
+        made_a_task(form, server)
+    assert "api.call" not in server.log
+    store = tmp_path / "trust.p12"
+    command = f"keytool -importcert -noprompt -alias penstock -file {own_ca(server)} -keystore {store}"
+    subprocess.run([*command.split(), "-storepass", "changeit"], check=True, capture_output=True)
+    trust = (f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit")
+    made_a_task(replace(form, options=trust), server)
+
+
+def made_a_task(form: Form, server: PenstockServer) -> None:
+    """A program of Tencent's creates a task over HTTPS."""
+    endpoint: Any = SimpleNamespace(host=urlsplit(https(server)).netloc)
+    lines = calls(form, endpoint, keys(server), "10000")
+    created = next(line for line in lines if line["action"] == "CreateLivePullStreamTask")
+    assert created.get("code", "") == "", created
+    assert created["answer"]["TaskId"]
 
 
 @pytest.mark.parametrize("environment", [".venv-tccli", ".venv-tccli-intl"])

@@ -148,6 +148,9 @@ func newClient() *common.Client {
 	options.HttpProfile.ReqMethod = os.Getenv("HTTP_METHOD")
 	options.HttpProfile.Endpoint = os.Getenv("ENDPOINT")
 	options.HttpProfile.Scheme = "HTTP"
+	if scheme := os.Getenv("PROTOCOL"); scheme != "" {
+		options.HttpProfile.Scheme = scheme
+	}
 	keys := common.NewCredential(os.Getenv("SECRET_ID"), os.Getenv("SECRET_KEY"))
 	return common.NewCommonClient(keys, "ap-guangzhou", options)
 }

@@ -70,7 +70,7 @@ final class Calls {
     private static LiveClient newClient() {
         HttpProfile http = new HttpProfile();
         http.setEndpoint(System.getenv("ENDPOINT"));
-        http.setProtocol(HttpProfile.REQ_HTTP);
+        http.setProtocol(System.getenv().getOrDefault("PROTOCOL", HttpProfile.REQ_HTTP));
         http.setReqMethod(System.getenv("HTTP_METHOD"));
         ClientProfile profile = new ClientProfile(System.getenv("SIGN_METHOD"), http);
         profile.setUnsignedPayload("yes".equals(System.getenv("UNSIGNED_PAYLOAD")));
