@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -247,6 +248,17 @@ def test_srt_is_accepted_already(penstock_server: ServerFactory) -> None:
     server = penstock_server(workers=1, arguments=["--srt", "127.0.0.1:0"])
     assert server.ready["srt"] is None
     assert "nothing in this version follows server.srt yet" in server.log
+
+
+def test_every_process_may_open_as_many_files_as_the_machine_allows(penstock_server: ServerFactory) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))  # what a server that is started now inherits
+    try:
+        server = penstock_server(workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in server.all_pids}
+    assert limits == {(hard, hard)}
 
 
 def test_fresh_data_is_made_by_the_server(tmp_path: Path) -> None:
