@@ -124,13 +124,22 @@ def policy(config: Config) -> "Policy":
     )
 
 
-def transports(policy: "Policy", pump: "Pump") -> "Transports":
-    """How workers reach sources and destinations, by the scheme of their URLs."""
+def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Transports":
+    """How workers reach sources and destinations, by the scheme of their URLs. `ffmpeg`: another program than ours."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    from penstock.media.child import Children
+    from penstock.media.ffmpeg import FfmpegSource
     from penstock.media.rtmp.transport import RtmpSink, RtmpSource
     from penstock.media.transport import Transport
+    from penstock.net import authorities
 
+    children = Children(certificates=authorities())
+    child = partial(FfmpegSource, ffmpeg or get_ffmpeg_exe(), children, policy, pump)
     return {
-        "rtmp": Transport(partial(RtmpSource, policy, pump), partial(RtmpSink, policy, pump)),
+        "rtmp": Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump)),
+        "http": Transport(source=child),
+        "https": Transport(source=child),
     }
 
 
@@ -334,7 +343,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
     engine = Engine(
         EngineConfig(sink_hold=config.sink.hold, source_stall=config.source.stall),
         pump,
-        transports(policy(config), pump),
+        transports(policy(config), pump, config.media.ffmpeg),
         clock=clock,
         rng=rng,
         on_event=history.add,

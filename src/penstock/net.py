@@ -8,8 +8,10 @@ import asyncio
 import ipaddress
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
@@ -22,6 +24,8 @@ _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443, "http": 80, "https": 443, "rtsp": 
 _USER_TIMEOUT = 10
 #: Seconds for an address of a host that has another one to try.
 _NEXT_ADDRESS = 3.0
+#: The file of trusted authorities in Debian and Alpine, Fedora, SUSE.
+_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 #: Seconds for the resolver when an address is only asked about.
 _CHECK = 3.0
 #: IPv6 addresses that mean the IPv4 address in their last 32 bits: mapped (RFC 4291), and NAT64's (RFC 6052).
@@ -177,6 +181,16 @@ def _meant(address: IPAddress) -> IPAddress:
     if any(address in network for network in _CARRIERS):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
+
+
+def authorities() -> str:
+    """Return the file (PEM) of the certificate authorities that this machine trusts; empty: none is found.
+
+    SSL_CERT_FILE names it, or it lies where OpenSSL or a distribution puts it.
+    """
+    named = os.environ.get("SSL_CERT_FILE", "")
+    known = [named] if named else [ssl.get_default_verify_paths().openssl_cafile, *_AUTHORITIES]
+    return next((path for path in known if Path(path).is_file()), "")
 
 
 def prepare(sock: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""A real nginx with its RTMP module, on a port that the system chooses."""
+"""A real nginx with its RTMP module, on ports that the system chooses."""
 
 import socket
 import subprocess
@@ -17,17 +17,26 @@ pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; {more} }} }} }}
+http {{
+  access_log {folder}/access.log;
+  types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }}
+  server {{ listen 127.0.0.1:{http_port}; root {folder}/www; {http} }}
+}}
 """
 
 
 class Nginx:
-    """Runs while the block lasts; its application is ``live``, with `more` in its configuration."""
+    """Runs while the block lasts; its application is ``live``, with `more` in its configuration.
 
-    def __init__(self, folder: Path, more: str = "") -> None:
+    It serves `www` over HTTP, with `http` in that server's configuration.
+    """
+
+    def __init__(self, folder: Path, more: str = "", http: str = "") -> None:
         self._program, self._module = nginx_rtmp()
-        self._folder, self._more = folder, more
+        self._folder, self._more, self._http = folder, more, http
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = self.http_port = 0
+        self.www = folder / "www"
 
     @property
     def pid(self) -> int:
@@ -40,12 +49,17 @@ class Nginx:
         """Where it is, without an application."""
         return f"rtmp://127.0.0.1:{self.port}"
 
+    @property
+    def http_url(self) -> str:
+        """Where `www` is."""
+        return f"http://127.0.0.1:{self.http_port}"
+
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True)
+        self.www.mkdir(parents=True, exist_ok=True)
         # Another process may take the port between the choice and nginx's bind: then a new one is chosen.
         for _ in range(5):
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.port = probe.getsockname()[1]
+            with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as other:
+                self.port, self.http_port = probe.getsockname()[1], other.getsockname()[1]
             if self._start():
                 return self
         raise AssertionError((self._folder / "error.log").read_text())
@@ -53,6 +67,7 @@ class Nginx:
     def _start(self) -> bool:
         configuration = self._folder / "nginx.conf"
         values = {"module": self._module, "folder": self._folder, "port": self.port, "more": self._more}
+        values |= {"http_port": self.http_port, "http": self._http}
         configuration.write_text(_CONFIGURATION.format(**values), encoding="utf-8")
         process = self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", self._program, "-p", self._folder, "-c", configuration],

@@ -72,11 +72,17 @@ class TestSpec:
     def test_garbage_is_no_source(self, url: str) -> None:
         assert isinstance(refusal(source_urls=(url,)), InvalidSourceUrl)
 
+    @pytest.mark.parametrize("url", ["http://h/", "https://u:p@h:8443/a/b.m3u8?token=1,2", "HTTP://h.example/live.ts"])
+    def test_source_over_http_is_served_by_a_child(self, url: str) -> None:
+        spec = make_spec(source_urls=(url,))
+        pull.check(spec)
+        assert "FFmpeg" in pull.plan(make_task(spec=pull.encode(spec))).sources[0].child
+
     @pytest.mark.parametrize("urls", [(), ("rtmp://h/a/b", "rtmp://h/a/c")])
     def test_live_source_is_exactly_one(self, urls: tuple[str, ...]) -> None:
         assert isinstance(refusal(source_urls=urls), InvalidSourceUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull.SOURCE_SCHEMES - pull.SERVED))
+    @pytest.mark.parametrize("scheme", sorted(pull.SOURCE_SCHEMES - pull.SERVED_SOURCES))
     def test_documented_source_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
         error = refusal(source_urls=(f"{scheme}://h/a/b",))
         assert isinstance(error, Unsupported)
@@ -86,7 +92,7 @@ class TestSpec:
     def test_garbage_is_no_destination(self, url: str) -> None:
         assert isinstance(refusal(to_url=url), InvalidToUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull.SINK_SCHEMES - pull.SERVED))
+    @pytest.mark.parametrize("scheme", sorted(pull.SINK_SCHEMES - pull.SERVED_SINKS))
     def test_documented_destination_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
         assert isinstance(refusal(to_url=f"{scheme}://h/a/b"), Unsupported)
 

@@ -86,7 +86,19 @@ def show(
     if as_json:
         print_json({**task, "events": history})
         return
-    shown = ["id", "state", "media time", "bitrate", "uptime", "source", "destination", "error", "owner", "epoch"]
+    shown = [
+        "id",
+        "state",
+        "media time",
+        "bitrate",
+        "uptime",
+        "source",
+        "destination",
+        "children",
+        "error",
+        "owner",
+        "epoch",
+    ]
     print_lines([(name, cell(task, name)) for name in shown])
     typer.echo()
     print_table(["at", "event", "text", "by"], [list(event.values()) for event in history])
@@ -187,6 +199,7 @@ def row(view: "PullView", now: int) -> "dict[str, object]":
         "uptime_s": max(0, now - running.started_at) // 1000 if running else 0,
         "source": mask_url(run.file_url or plan.sources[0].url),
         "destination": mask_url(plan.sinks[0].url),
+        "children": [f"{source.id}: {source.child}" for source in plan.sources if source.child],
         "error": run.error,
         "start_at": iso(task.start_at),
         "end_at": iso(task.end_at) if task.end_at is not None else None,
@@ -203,6 +216,8 @@ def cell(task: "Mapping[str, object]", column: str) -> str:
         return f"{int(str(task['bitrate'])) / 1e6:.2f} Mbit/s" if task["bitrate"] else "-"
     if column == "uptime":
         return span(int(str(task["uptime_s"])))
+    if column == "children":
+        return "; ".join(map(str, task["children"])) if isinstance(task["children"], list) else ""
     return "" if task[column] is None else str(task[column])
 
 

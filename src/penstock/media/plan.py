@@ -4,7 +4,14 @@ A family makes a `Plan` from its spec; the engine applies the difference between
 the plan that is wanted. A node whose id and config are equal is not touched.
 """
 
+from urllib.parse import urlsplit
+
 import msgspec
+
+_OVER_HTTP = "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg"
+#: Sources that need an FFmpeg child, by the scheme of their URLs, and why: one costs some ten times what the worker
+#: itself needs for a stream.
+_CHILD_SOURCES = {"http": _OVER_HTTP, "https": _OVER_HTTP}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +21,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     #: The caller's URL, with its secrets; masked wherever it is shown.
     url: str
+
+    @property
+    def child(self) -> str:
+        """Why an FFmpeg child takes this source; empty: none does, the worker takes it itself."""
+        return _CHILD_SOURCES.get(urlsplit(self.url).scheme, "")
 
 
 class Sink(msgspec.Struct, frozen=True, kw_only=True):

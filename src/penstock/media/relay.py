@@ -15,7 +15,7 @@ from penstock.media.rtmp.chunk import ChunkReader
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
-from penstock.media.transport import Transports, transport
+from penstock.media.transport import Transports, sink_leaf, source_leaf
 
 #: A connection's timestamps end before 2^32 ms, where some servers let go of their readers (seconds).
 SPAN = 40 * 86400.0
@@ -104,7 +104,7 @@ class Relay:
 
     def _source(self, node: Source) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
-            leaf = transport(self._transports, node.url).source(node.url)
+            leaf = source_leaf(self._transports, node.url)
             try:
                 await leaf.run(partial(self._source_connected, supervisor), partial(self._take, supervisor))
             finally:
@@ -116,7 +116,7 @@ class Relay:
 
     def _sink(self, node: Sink) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
-            leaf = transport(self._transports, node.url).sink(node.url)
+            leaf = sink_leaf(self._transports, node.url)
             try:
                 await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
             finally:

@@ -27,20 +27,27 @@ class SinkLeaf(Protocol):
 
 
 class Transport(NamedTuple):
-    """What makes the leaves for a URL."""
+    """What makes the leaves for a URL; None: it cannot be that."""
 
-    source: Callable[[str], SourceLeaf]
-    sink: Callable[[str], SinkLeaf]
+    source: Callable[[str], SourceLeaf] | None = None
+    sink: Callable[[str], SinkLeaf] | None = None
 
 
 #: By the scheme of the URL.
 Transports = Mapping[str, Transport]
 
 
-def transport(transports: Transports, url: str) -> Transport:
-    """Return the one for this URL. Raise `MediaError`."""
-    scheme = urlsplit(url).scheme
-    try:
-        return transports[scheme]
-    except KeyError:
-        raise MediaError(f"the protocol {scheme} is not served") from None
+def source_leaf(transports: Transports, url: str) -> SourceLeaf:
+    """Return the leaf that takes this URL. Raise `MediaError`."""
+    make = transports.get(urlsplit(url).scheme, Transport()).source
+    if make is None:
+        raise MediaError(f"the protocol {urlsplit(url).scheme} is not served for sources")
+    return make(url)
+
+
+def sink_leaf(transports: Transports, url: str) -> SinkLeaf:
+    """Return the leaf that delivers to this URL. Raise `MediaError`."""
+    make = transports.get(urlsplit(url).scheme, Transport()).sink
+    if make is None:
+        raise MediaError(f"the protocol {urlsplit(url).scheme} is not served for destinations")
+    return make(url)

@@ -40,10 +40,11 @@ CALLBACK_EVENTS = frozenset(
 )
 REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
 
-#: The vendor documents all of these; `SERVED` says which of them this build speaks.
+#: The vendor documents all of these; the next two say which of them this build speaks.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
-SERVED = frozenset({"rtmp"})
+SERVED_SOURCES = frozenset({"http", "https", "rtmp"})
+SERVED_SINKS = frozenset({"rtmp"})
 
 #: Longest comment, in bytes of UTF-8.
 MAX_COMMENT = 512
@@ -208,7 +209,7 @@ def source_address(spec: PullSpec) -> tuple[str, int | None]:
     """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for its protocol."""
     try:
         parts = split_url(spec.source_urls[0], SOURCE_SCHEMES)
-        _check_rtmp("SourceUrls", parts)
+        _check_protocol("SourceUrls", parts, SERVED_SOURCES)
     except ValueError as error:
         raise InvalidSourceUrl(f"SourceUrls: {error}.") from None
     return parts.hostname or "", parts.port
@@ -224,7 +225,7 @@ def destination_address(spec: PullSpec) -> tuple[str, int | None]:
         raise InvalidField("PushArgs", "PushArgs holds a character that must not stand in a query.")
     try:
         parts = split_url(destination(spec), SINK_SCHEMES)
-        _check_rtmp("ToUrl", parts)
+        _check_protocol("ToUrl", parts, SERVED_SINKS)
     except ValueError as error:
         raise InvalidToUrl(f"{'ToUrl' if spec.to_url else 'The destination'}: {error}.") from None
     return parts.hostname or "", parts.port
@@ -278,9 +279,11 @@ def _check_served(spec: PullSpec) -> None:
             raise Unsupported(f"{feature} is not served yet.")
 
 
-def _check_rtmp(field: str, parts: SplitResult) -> None:
-    if parts.scheme not in SERVED:
+def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> None:
+    if parts.scheme not in served:
         raise Unsupported(f"{field}: the protocol {parts.scheme} is not served yet.")
+    if parts.scheme != "rtmp":
+        return
     if parts.username is not None:
         raise Unsupported(f"{field}: user and password in an RTMP URL are not served yet.")
     check_stream(parts)

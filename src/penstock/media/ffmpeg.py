@@ -1,0 +1,91 @@
+"""FFmpeg children as sources: what only FFmpeg can read comes to the pump as FLV, copied, never decoded."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from penstock.errors import MediaError, SourceError
+from penstock.media.child import Children
+from penstock.media.flv import FlvReader
+from penstock.media.proxy import Passage
+from penstock.media.pump import Connection, OnMessage, Pump
+from penstock.net import Policy
+
+#: Seconds for a child to connect, to find out what the source is, and to hand us the first of it.
+PATIENCE = 20
+#: Seconds that a child may take to end once it has nothing more to say.
+_END = 2
+#: FFmpeg's words before what is wrong with an input.
+_PREAMBLE = "Error opening input files: "
+
+#: What may be opened, and how it may be read: nothing that could name a file, a device or another protocol.
+_PROTOCOLS = "http,https,tls,tcp,httpproxy,crypto"
+_FORMATS = "hls,mpegts,flv,live_flv,mov,matroska,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav"
+#: Segments may be called anything: what they are is told by what is in them. Each comes on a connection of its own,
+#: asked for as it stands in the playlist: otherwise FFmpeg 9 silently skips byte ranges of one fragmented MP4.
+_PLAYLIST = [
+    *("-f", "hls", "-http_persistent", "0", "-http_seekable", "0", "-extension_picky", "0"),
+    *("-allowed_extensions", "ALL", "-allowed_segment_extensions", "ALL"),
+]
+
+
+def http_input(passage: Passage, url: str) -> list[str]:
+    """FFmpeg's input options for what HTTP brings: HLS, MPEG-TS, audio and files, at their own pace.
+
+    `url` is the caller's; it only tells whether a playlist is meant.
+    """
+    return [
+        *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", passage.proxy),
+        *("-rw_timeout", "10000000", "-readrate", "1", *(_PLAYLIST if ".m3u8" in url.lower() else ())),
+        *("-i", passage.url),
+    ]
+
+
+def command(program: str, inputs: Sequence[str]) -> list[str]:
+    """FFmpeg's arguments to copy the best picture and sound of an input into FLV on its standard output."""
+    return [
+        *(program, "-nostdin", "-hide_banner", "-v", "error", *inputs),
+        *("-sn", "-dn", "-c", "copy", "-f", "flv"),
+        # A sound that is missing holds the picture up for no longer than a second.
+        *("-max_interleave_delta", "1000000", "-flvflags", "no_duration_filesize", "-flush_packets", "1", "pipe:1"),
+    ]
+
+
+class FfmpegSource:
+    """Takes an HTTP source by one FFmpeg child, through the proxy."""
+
+    def __init__(self, program: str, children: Children, policy: Policy, pump: Pump, url: str) -> None:
+        self._program = program
+        self._children = children
+        self._policy = policy
+        self._pump = pump
+        self._url = url
+
+    async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
+        """Take media until it ends; always raises `SourceError`."""
+        failure = ""
+        try:
+            async with Passage(self._policy, self._url) as passage:
+                try:
+                    reason = await self._run(passage, connected, on_media)
+                finally:
+                    failure = passage.failure
+        except MediaError as error:
+            reason = error.message.removeprefix(_PREAMBLE)
+        raise SourceError(failure or reason)
+
+    async def _run(self, passage: Passage, connected: Callable[[Connection], None], on_media: OnMessage) -> str:
+        argv = command(self._program, http_input(passage, self._url))
+        async with self._children.run(argv) as child:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await child.spoken()
+            except TimeoutError:
+                raise SourceError(f"no media within {PATIENCE} s") from None
+            connection = self._pump.add(child.sock, FlvReader(), on_media=on_media)
+            connected(connection)
+            try:
+                reason = await connection.wait_closed()
+            finally:
+                connection.close(None)
+            done, _ = await asyncio.wait([child.gone], timeout=_END)
+            return await child.ended() if done else reason or "ended"

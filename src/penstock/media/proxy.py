@@ -1,0 +1,187 @@
+"""The HTTP proxy on loopback through which children reach the network: each of their requests is checked by the policy.
+
+A child is given one address of ours as its input, answered by a redirect to the caller's URL: nothing of the caller's
+stands in its arguments. What it asks for from then on (redirects, playlists, segments, keys) comes through here too.
+"""
+
+import asyncio
+import base64
+import secrets
+import socket
+from contextlib import closing, suppress
+from typing import NamedTuple, Self
+from urllib.parse import urlsplit
+
+from penstock.errors import AddressRefused, MediaError
+from penstock.log import mask_url
+from penstock.net import Policy
+
+#: The name that stands for the caller's URL; nothing else ever has it (RFC 6761).
+_ALIAS = "source.invalid"
+#: FFmpeg takes text for a playlist only if its name or its media type says so.
+_ALIAS_URL = f"http://{_ALIAS}/index.m3u8"
+_MAX_HEAD = 32768
+#: Seconds for a child to say what it wants.
+_PATIENCE = 10
+_RECEIVE = 1 << 18
+#: Headers that are between the child and us alone (RFC 9110, section 7.6.1).
+_HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"upgrade", b"host"}
+
+
+class _Request(NamedTuple):
+    method: str
+    target: str
+    #: Whole lines.
+    headers: list[bytes]
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header; empty: it is not there."""
+        values = (line.partition(b":")[2].strip() for line in self.headers if _name(line) == name)
+        return next(values, b"")
+
+
+class Passage:
+    """One child's way out: `proxy` is its HTTP proxy, `url` its input. Open while used as a context manager."""
+
+    def __init__(self, policy: Policy, source: str) -> None:
+        """`source` is the caller's URL."""
+        self.url = _ALIAS_URL
+        #: Why the child's last request could not be carried out; empty: it could.
+        self.failure = ""
+        self._policy = policy
+        self._source = source
+        self._loop = asyncio.get_running_loop()
+        self._serving: set[asyncio.Task[None]] = set()
+        token = secrets.token_hex(16)
+        self._key = b"Basic " + base64.b64encode(f"{token}:".encode())
+        try:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        except OSError as error:
+            raise MediaError(f"the proxy cannot be opened: {(error.strerror or str(error)).lower()}") from error
+        self._listener.setblocking(False)
+        self.proxy = f"http://{token}:@127.0.0.1:{self._listener.getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._accepting = self._loop.create_task(self._accept(), name="proxy")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [self._accepting, *self._serving]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        self._listener.close()
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = await self._loop.sock_accept(self._listener)
+            except OSError:  # no descriptor is left: there may be one in a while
+                await asyncio.sleep(0.1)
+                continue
+            task = self._loop.create_task(self._serve(client), name="proxy connection")
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        with closing(client), suppress(OSError, TimeoutError):
+            client.setblocking(False)
+            async with asyncio.timeout(_PATIENCE):
+                request = await _receive_request(client)
+            if request is None:
+                await self._answer(client, b"400 Bad Request")
+                return
+            if request.header(b"proxy-authorization") != self._key:
+                # FFmpeg takes the offset that it asked for even from an answer that only wants its token.
+                offset = request.header(b"range").removeprefix(b"bytes=").partition(b"-")[0]
+                content_range = b"Content-Range: bytes %s-%s/*" % (offset, offset)
+                challenge = b"Proxy-Authenticate: Basic realm=penstock"
+                await self._answer(client, b"407 Proxy Authentication Required", challenge, content_range)
+                return
+            await self._pass(client, request)
+
+    async def _pass(self, client: socket.socket, request: _Request) -> None:
+        """Carry out one request: a tunnel for HTTPS, else a GET or a HEAD."""
+        if request.method == "CONNECT":
+            url = f"https://{request.target}/"
+        elif request.target.startswith((f"http://{_ALIAS}/", f"http://{_ALIAS}:")):
+            await self._answer(client, b"302 Found", b"Location: " + self._source.encode())
+            return
+        else:
+            url = request.target
+        try:
+            if request.method not in ("CONNECT", "GET", "HEAD") or urlsplit(url).scheme not in ("http", "https"):
+                raise MediaError(f"a child may not ask for {request.method} {urlsplit(url).scheme}")
+            upstream = await self._policy.connect(url)
+        except (AddressRefused, MediaError, ValueError) as error:
+            self.failure = str(error) if _host(url) == _host(self._source) else f"{error} ({mask_url(url)})"
+            refused = isinstance(error, AddressRefused)
+            await self._answer(client, b"403 Forbidden" if refused else b"502 Bad Gateway")
+            return
+        self.failure = ""
+        with closing(upstream):
+            if request.method == "CONNECT":
+                await self._loop.sock_sendall(client, b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                await self._loop.sock_sendall(upstream, _forwarded(request))
+            await _join(client, upstream)
+
+    async def _answer(self, client: socket.socket, status: bytes, *headers: bytes) -> None:
+        head = [b"HTTP/1.1 " + status, *headers, b"Content-Length: 0", b"Connection: close", b"", b""]
+        await self._loop.sock_sendall(client, b"\r\n".join(head))
+
+
+async def _receive_request(client: socket.socket) -> _Request | None:
+    """Read one request's head; None: it is none that we understand."""
+    loop, head = asyncio.get_running_loop(), b""
+    while not head.endswith(b"\r\n\r\n"):
+        data = await loop.sock_recv(client, _MAX_HEAD)
+        head += data
+        if not data or len(head) > _MAX_HEAD:
+            return None
+    first, *headers = head[:-4].split(b"\r\n")
+    words = first.decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return None
+    return _Request(words[0], words[1], headers)
+
+
+def _forwarded(request: _Request) -> bytes:
+    """The request as the origin gets it (RFC 9112, section 3.2.1), on a connection for it alone."""
+    parts = urlsplit(request.target)
+    host = parts.netloc.rpartition("@")[2]
+    target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    headers = [line for line in request.headers if _name(line) not in _HOP_BY_HOP]
+    first = f"{request.method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close".encode("latin-1")
+    return b"\r\n".join([first, *headers, b"", b""])
+
+
+def _host(url: str) -> str | None:
+    """The host of a URL; None: there is none."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0].strip().lower()
+
+
+async def _join(client: socket.socket, upstream: socket.socket) -> None:
+    """Pass bytes both ways until one side ends."""
+    ways = [asyncio.ensure_future(_copy(client, upstream)), asyncio.ensure_future(_copy(upstream, client))]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.wait(ways)
+
+
+async def _copy(source: socket.socket, sink: socket.socket) -> None:
+    loop, buffer = asyncio.get_running_loop(), bytearray(_RECEIVE)
+    view = memoryview(buffer)
+    with suppress(OSError):
+        while size := await loop.sock_recv_into(source, buffer):
+            await loop.sock_sendall(sink, view[:size])

@@ -1,0 +1,147 @@
+"""Sources over HTTP, taken apart by FFmpeg children: created through the official SDK, judged by decoded pictures."""
+
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.avmeter import measure
+from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import PenstockServer, ServerFactory, until
+from tests.e2e.nginx import Nginx
+from tests.e2e.running import is_running
+from tests.e2e.test_relay import assert_rising, decoded, publishing, well
+from tests.media import clip, ffmpeg_exe, publish
+from tests.rtmp_peer import SinkThread
+
+#: Pictures that are waited for: more than two segments' worth.
+PICTURES = 130
+KEY = bytes(range(16))
+
+
+@pytest.fixture
+def server(penstock_server: ServerFactory) -> PenstockServer:
+    """A Penstock with one worker that may reach loopback."""
+    return penstock_server(workers=1)
+
+
+@pytest.fixture
+def cloud(server: PenstockServer) -> Cloud:
+    """The SDK with the keys of a new account."""
+    keys = server.account()
+    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
+
+
+@pytest.fixture
+def sink() -> Iterator[SinkThread]:
+    """A destination that records what comes."""
+    with SinkThread() as running:
+        yield running
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    """Serves files, and as HLS what is published to its application ``live``."""
+    hls = f"hls on; hls_fragment 1s; hls_path {tmp_path}/nginx/www/hls;"
+    moved = "rewrite ^/camera$ /moved redirect; rewrite ^/moved$ /live.ts permanent;"
+    with Nginx(tmp_path / "nginx", more=hls, http=moved) as running:
+        yield running
+
+
+def package(www: Path, *options: str, source: str = "av", name: str = "index") -> None:
+    """Make an HLS playlist of a clip, in segments of 2 s."""
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(clip(source)), "-c", "copy", "-hls_time", "2"]
+    subprocess.run([*command, "-hls_list_size", "0", *options, f"{name}.m3u8"], check=True, cwd=www)
+
+
+def children(server: PenstockServer) -> list[int]:
+    """The FFmpeg processes of a server."""
+
+    def program(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        except OSError:
+            return ""
+
+    return [pid for pid in server.all_pids if "ffmpeg" in program(pid)]
+
+
+def assert_every_picture(cloud: Cloud, source: str, sink: SinkThread, folder: Path) -> str:
+    """Run a task until it has delivered for some seconds; nothing may be missing. Returns its TaskId."""
+    task_id = cloud.create(source, sink.url)
+    connection = publishing(sink, frames=PICTURES)
+    until(lambda: well(cloud, task_id), what="Describe says that it delivers")
+    assert_rising(connection)
+    assert len(sink.connections) == 1
+    assert len(connection.sounds) > PICTURES
+    numbers = decoded(connection, folder / "out.flv")
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    reading = measure(folder / "out.flv")
+    assert reading.errors == []
+    assert len(reading.offsets) >= 4
+    assert max(map(abs, reading.offsets)) <= 45, reading
+    return task_id
+
+
+def test_live_hls(cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    """Segments come in bursts and go out at their own pace; deleted, the child is gone."""
+    with publish(f"{nginx.url}/live/camera", "av"):
+        until(lambda: len(list((nginx.www / "hls").glob("*.ts"))) > 4, within=20)
+        task_id = assert_every_picture(cloud, f"{nginx.http_url}/hls/camera.m3u8", sink, tmp_path)
+        frames = sink.connections[0].frames[25:]
+        assert max(later.at - sooner.at for sooner, later in pairwise(frames)) < 0.5
+        [child] = children(server)
+        arguments = Path(f"/proc/{child}/cmdline").read_bytes()
+        assert b"camera" not in arguments
+        shown = server.command("task", "show", task_id).stdout
+        assert "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg" in shown
+        cloud.delete(task_id)
+        until(lambda: not is_running(child), what="the child is gone")
+
+
+def test_encrypted_hls_in_byte_ranges(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    """AES-128, with the key on the same server; and a playlist and segments that have no usual names."""
+    (nginx.www / "key").write_bytes(KEY)
+    (tmp_path / "info").write_text(f"{nginx.http_url}/key\n{nginx.www}/key\n")
+    package(nginx.www, "-hls_key_info_file", str(tmp_path / "info"), "-hls_segment_filename", "part%d.jpg", name="list")
+    assert_every_picture(cloud, f"{nginx.http_url}/list.m3u8?token=x", sink, tmp_path)
+
+
+def test_hls_in_byte_ranges_of_one_file(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    package(nginx.www, "-hls_flags", "single_file", "-hls_segment_type", "fmp4")
+    assert_every_picture(cloud, f"{nginx.http_url}/index.m3u8", sink, tmp_path)
+
+
+def test_hls_with_a_discontinuity(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    """Another size, rate and clock from one segment to the next: the destination's clock runs on."""
+    for source in ("small", "plain"):
+        package(nginx.www, source=source, name=source)
+    small, plain = ((nginx.www / f"{name}.m3u8").read_text() for name in ("small", "plain"))
+    joined = small.replace("#EXT-X-ENDLIST\n", "#EXT-X-DISCONTINUITY\n") + plain[plain.index("#EXTINF") :]
+    (nginx.www / "joined.m3u8").write_text(joined)
+    cloud.create(f"{nginx.http_url}/joined.m3u8", sink.url)
+    connection = publishing(sink, frames=6 * 30 + 4 * 25)
+    assert_rising(connection)
+    assert len(sink.connections) == 1
+    times = [message.timestamp for message in connection.frames]
+    assert max(later - sooner for sooner, later in pairwise(times)) <= 120
+
+
+def test_mpegts_over_http(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    """From an address that leads there by way of two others."""
+    ts = ["-c", "copy", "-f", "mpegts", str(nginx.www / "live.ts")]
+    subprocess.run([ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(clip("av")), *ts], check=True)
+    assert_every_picture(cloud, f"{nginx.http_url}/camera", sink, tmp_path)
+
+
+def test_source_that_is_no_media_says_so(cloud: Cloud, nginx: Nginx, sink: SinkThread) -> None:
+    """HTML, and nothing at all."""
+    (nginx.www / "page.m3u8").write_text("<!DOCTYPE html><title>Welcome</title>")
+    page = cloud.create(f"{nginx.http_url}/page.m3u8?key=hush", sink.url)
+    nothing = cloud.create(f"{nginx.http_url}/nothing.m3u8", sink.url)
+    until(lambda: "Invalid data found" in cloud.describe(page).ErrorInfo)
+    until(lambda: "404 Not Found" in cloud.describe(nothing).ErrorInfo)
+    assert "hush" not in cloud.describe(page).ErrorInfo
+    assert sink.connections == []
