@@ -188,3 +188,9 @@ def test_ffmpeg_writes_what_we_tell(name: str, codec: str) -> None:
     assert {packet.codec_name(VIDEO, frame.payload) for frame in frames} == {codec}
     shown = sorted(frame.timestamp + packet.composition_time(frame.payload) for frame in frames)
     assert {later - before for before, later in pairwise(shown)} == {40}
+
+
+def test_empty_aac_configuration_is_no_header() -> None:
+    """FFmpeg sends one as long as it does not know the real one, which follows."""
+    assert packet.audio_kind(bytes.fromhex("af00")) is Kind.NOTHING
+    assert packet.audio_kind(bytes.fromhex("af001190")) is Kind.HEADER

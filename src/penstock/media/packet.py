@@ -71,6 +71,8 @@ _REORDERED = (b"avc1", b"hvc1", b"vvc1")
 FOURCCS = tuple(code.decode() for code in _FOURCC)
 _EXTENDED_AUDIO = 9
 _AAC = 10
+#: Bytes of the shortest AAC header: two, then an AudioSpecificConfig of two.
+_AAC_HEADER = 4
 
 # Packet types of enhanced tags, of both kinds, of video and of audio.
 _SEQUENCE_START, _CODED_FRAMES, _MODIFIER = 0, 1, 7
@@ -141,7 +143,10 @@ def audio_kind(payload: bytes) -> Kind:
         return Kind.NOTHING
     sound_format = payload[0] >> 4
     if sound_format == _AAC:
-        return Kind.SOUND if payload[1] else _header(payload, Kind.HEADER)
+        if payload[1]:
+            return Kind.SOUND
+        # FFmpeg sends an empty configuration as long as it does not know it.
+        return _header(payload, Kind.HEADER) if len(payload) >= _AAC_HEADER else Kind.NOTHING
     if sound_format == _EXTENDED_AUDIO:
         tag = _enhanced(payload, _MULTITRACK_AUDIO)
         if tag is None:
