@@ -75,11 +75,11 @@ def doctor(config: Config) -> "Iterator[Finding]":
     """What is well and what is not, on this machine and in DATA; see `penstock.doctor`."""
     from penstock.doctor import Insight, examine
     from penstock.parent import DataLock
-    from penstock.store import backup
+    from penstock.store.inspection import describe
 
     insight = Insight(
         server=partial(DataLock.holder, config.data),
-        database=partial(backup.look, config.database.url, config.data, config.security.key),
+        database=partial(describe, config.database.url, config.data, config.security.key),
         certificate=partial(_certificate_end, config),
         ffmpeg=ffmpeg(config),
     )

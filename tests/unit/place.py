@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
     def database(self) -> Database:
         """The database itself."""
-        return sql._database(self.url, self.data)
+        return sql.named_database(self.url, self.data)
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement past the store, and commit it."""

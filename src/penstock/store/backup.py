@@ -18,12 +18,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from sqlalchemy import URL, create_engine
-
 from penstock.errors import ConfigError, StoreError
-from penstock.store import migrations
+from penstock.store.inspection import examine_file
 from penstock.store.secrets import KEY_FILE, Sealer, load_sealer, parse_key
-from penstock.store.sql import DATABASE, check_key, database_path, on_server, open_store, translated
+from penstock.store.sql import DATABASE, database_path, on_server, translated
 from penstock.store.sqlite import Sqlite
 
 #: What goes with the database, by its place in DATA.
@@ -55,7 +53,7 @@ def back_up(database_url: str, data: Path, security_key: str | None, file: Path)
     with _told(f"cannot write {file}"), tempfile.TemporaryDirectory(prefix=".penstock-", dir=file.parent) as folder:
         copy, part = Path(folder, DATABASE), Path(folder, "backup.tar")
         _copy(database, copy)
-        revision = examine(copy, sealer)
+        revision = examine_file(copy, sealer)
         beside = [name for name in BESIDE if (data / name).exists()]
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             with tarfile.open(fileobj=stream, mode="w") as tar:
@@ -85,7 +83,7 @@ def restore(file: Path, database_url: str, data: Path, security_key: str | None)
                 f"{found} is there already, and is not overwritten: move it away, or choose another DATA."
             )
     with _told(f"cannot restore {file}"), _unpacked(file, targets) as parts:
-        revision = examine(parts[DATABASE], _sealer(parts.get(KEY_FILE), data, security_key))
+        revision = examine_file(parts[DATABASE], _sealer(parts.get(KEY_FILE), data, security_key))
         for name, part in parts.items():
             if targets[name].exists() and not filecmp.cmp(part, targets[name], shallow=False):
                 raise ConfigError(f"{targets[name]} is there already, and is another one: move it away.")
@@ -100,39 +98,6 @@ def _sealer(key: Path | None, data: Path, security_key: str | None) -> Sealer:
     if key and not security_key:
         return Sealer(parse_key(key.read_text("ascii", "replace")))
     return load_sealer(data, security_key, fresh=False)
-
-
-def examine(database: Path, sealer: Sealer) -> str:
-    """The revision of a database file. Raise `StoreError` if it is damaged, is not Penstock's or is too new for us,
-    `ConfigError` if `sealer` has another key than it was written with."""
-    engine = create_engine(URL.create("sqlite", database=str(database)), hide_parameters=True)
-    try:
-        with translated(Sqlite), engine.connect() as connection:
-            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-            if verdict != "ok":
-                raise StoreError(f"The database is damaged: {verdict}.")
-            revision = migrations.current(connection)
-            if revision is None:
-                raise StoreError("This database is empty.")
-            if revision not in migrations.revisions():
-                migrations.check(connection)
-            check_key(connection, sealer)
-            return revision
-    finally:
-        engine.dispose()
-
-
-def look(database_url: str, data: Path, security_key: str | None) -> str:
-    """A word on the database as it is now, in use or not; raises as `examine`."""
-    if on_server(database_url):
-        open_store(database_url, data, security_key, migrate=False).close()
-        return "it answers, and has the tables of this version"
-    database = database_path(database_url, data)
-    if not database.exists():
-        return f"{database} is not there yet; `penstock serve` makes it"
-    revision, newest = examine(database, load_sealer(data, security_key, fresh=False)), migrations.revisions()[-1]
-    after = "" if revision == newest else f", which the next start brings to {newest}"
-    return f"{database} is whole, with schema {revision}{after}"
 
 
 def _database(database_url: str, data: Path) -> Path:

@@ -203,7 +203,7 @@ def open_store(
         SchemaTooNew: a newer Penstock wrote the database.
         StoreError: the database is absent, not ours, or cannot be opened.
     """
-    database = _database(database_url, data)
+    database = named_database(database_url, data)
     try:
         with translated(database):
             if migrate:
@@ -253,7 +253,8 @@ def database_path(database_url: str, data: Path) -> Path:
     return Path(url.database)
 
 
-def _database(database_url: str, data: Path) -> Database:
+def named_database(database_url: str, data: Path) -> Database:
+    """The database that ``database.url`` names, there or not. Raise `ConfigError` if it names none."""
     if not on_server(database_url):
         return Sqlite(database_path(database_url, data), connections=CONNECTIONS)
     # psycopg takes as long to load as all the rest of the store.
