@@ -258,7 +258,8 @@ def test_a_database_that_cannot_answer_is_told(
 
     monkeypatch.setattr(endpoint.store, "read", locked)
 
-    assert client.refused("DescribeLivePullStreamTasks")[0] == "ServiceUnavailable"
+    code, message = client.refused("DescribeLivePullStreamTasks")
+    assert (code, "Please retry" in message) == ("InternalError", True)
 
 
 def test_each_call_leaves_one_line_without_secrets(client: Client, account: NewAccount) -> None:

@@ -94,7 +94,7 @@ def internal_error() -> ApiError:
 
 def unavailable() -> ApiError:
     return ApiError(
-        "ServiceUnavailable", "The service is temporarily unavailable. Please retry.", "当前服务暂时不可用。"
+        "InternalError", "The service is temporarily unavailable. Please retry.", "当前服务暂时不可用，请稍后重试。"
     )
 
 
