@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.faults import table
 from tests.parts import MISSING
 from tests.postgresql import PostgresServer
 
@@ -20,7 +21,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `tests/sim` plays."""
+    """What `tests/sim` plays; in `tests/faults`, `--seed` decides the moments."""
     parser.addoption("--seed", type=int, default=None, help="play this one scenario of the simulation")
     parser.addoption("--seeds", type=int, default=None, help="play so many scenarios of the simulation")
 
@@ -34,13 +35,22 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was simulated, and name the packages that skipped tests wait for; with xdist only reports know."""
+    """Say what was simulated, what faults cost, and which packages skipped tests wait for.
+
+    With xdist only reports know.
+    """
     simulated: Counter[str] = Counter()
+    played = []
     for report in [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]:
         simulated.update(dict(report.user_properties).get("simulated", {}))
+        played += [value for name, value in report.user_properties if name == "fault"]
     if simulated:
         terminalreporter.section("simulated")
         terminalreporter.line(", ".join(f"{amount:.1f} {what}" for what, amount in sorted(simulated.items())))
+    if played:
+        terminalreporter.section("faults, and the most that any relay or caller had to bear")
+        for line in table.lines(played):
+            terminalreporter.line(line)
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     found = (re.search(rf"{MISSING}\S+ \(package ([^\s)]+)\)", reason) for reason in reasons)
     packages = {match[1] for match in found if match}

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Parser, Writer, amf, read_amf
@@ -28,9 +28,10 @@ class Client:
         """Connect and shake hands."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         if shake:
-            client.writer.write(b"\3" + bytes(8) + os.urandom(HANDSHAKE - 8))
-            answer = await client._reader.readexactly(1 + 2 * HANDSHAKE)
-            client.writer.write(answer[1 : 1 + HANDSHAKE])
+            with client._closed_on_failure():
+                client.writer.write(b"\3" + bytes(8) + os.urandom(HANDSHAKE - 8))
+                answer = await client._reader.readexactly(1 + 2 * HANDSHAKE)
+                client.writer.write(answer[1 : 1 + HANDSHAKE])
         return client
 
     @classmethod
@@ -42,7 +43,8 @@ class Client:
         client.command("FCPublish", 3, None, name)
         client.command("createStream", 4, None)
         client.command("publish", 5, None, name, "live", stream_id=STREAM)
-        await client.until(lambda: client.codes)
+        with client._closed_on_failure():
+            await client.until(lambda: client.codes)
         return client
 
     @classmethod
@@ -52,7 +54,8 @@ class Client:
         client.command("connect", 1, {"app": app, "tcUrl": f"rtmp://127.0.0.1:{port}/{app}"})
         client.command("createStream", 2, None)
         client.command("play", 3, None, name, -2000, stream_id=STREAM)
-        await client.until(lambda: client.codes)
+        with client._closed_on_failure():
+            await client.until(lambda: client.codes)
         return client
 
     def send(self, messages: Iterable[Message]) -> None:
@@ -96,6 +99,14 @@ class Client:
         """The codes of every onStatus."""
         commands = [read_amf(m.payload) for m in self.messages if m.type == COMMAND]
         return [values[3]["code"] for values in commands if values[0] == "onStatus"]
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.writer.close()
+            raise
 
     async def close(self) -> None:
         """Close the connection."""

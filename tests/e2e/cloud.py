@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tencentcloud.common import credential
+from tencentcloud.common.common_client import CommonClient
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.live.v20180801 import live_client, models
@@ -18,7 +19,10 @@ class Cloud:
         protocol, _, endpoint = url.partition("://")
         where = HttpProfile(endpoint=endpoint, protocol=protocol, reqTimeout=10, certification=str(ca) if ca else None)
         keys = credential.Credential(secret_id, secret_key)
-        self._client = live_client.LiveClient(keys, "ap-singapore", ClientProfile(httpProfile=where))
+        profile = ClientProfile(httpProfile=where)
+        self._client = live_client.LiveClient(keys, "ap-singapore", profile)
+        #: For actions that the SDK has no classes for.
+        self._plain = CommonClient("live", "2018-08-01", keys, "ap-singapore", profile)
 
     def call(self, action: str, **values: Any) -> Any:
         """Call an action; raises the SDK's own exception."""
@@ -47,6 +51,12 @@ class Cloud:
         """The one task's TaskInfo; None if the API does not know it."""
         infos = self.call("DescribeLivePullStreamTasks", TaskId=task_id).TaskInfos
         return infos[0] if infos else None
+
+    def run_status(self, task_id: str) -> str:
+        """Whether the task delivers now: ``active`` or ``inactive``."""
+        answer = self._plain.call_json("DescribeLivePullStreamTaskStatus", {"TaskId": task_id})
+        status: str = answer["Response"]["TaskStatusInfo"]["RunStatus"]
+        return status
 
     def modify(self, task_id: str, **values: Any) -> None:
         """Change a task."""
