@@ -123,3 +123,14 @@ async def test_headers_of_thousands_of_tracks_are_not_kept() -> None:
             stream.push(VIDEO, 0, payload, kind_of(VIDEO, payload))
         out.play([*(Message(VIDEO, 0, payload) for payload in headers), *Clip().messages()])
         assert len(stream.extras) == len(out.of(Kind.EXTRA_HEADER)) == MAX_EXTRAS
+
+
+async def test_a_new_beginning_forgets_extra_headers() -> None:
+    """What the last source needed is nothing for those who join the next."""
+    with Wires() as wires:
+        stream = Stream(wires.pump)
+        for message in with_second_tracks(Clip().messages()):
+            stream.push(message.type, message.timestamp, message.payload, kind_of(message.type, message.payload))
+        assert stream.extras
+        stream.forget()
+        assert not stream.extras

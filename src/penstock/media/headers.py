@@ -66,17 +66,16 @@ class Headers:
 
     def send(self, type_: int, dts: int, payload: bytes = b"") -> None:
         """Send what must come before media of this kind, `payload`: the headers that differ from those last sent."""
-        self._send_own(type_, dts, payload)
-        if self._extras:
-            self._send_extras(type_, dts)
-
-    def _send_own(self, type_: int, dts: int, payload: bytes) -> None:
         header = self.announced.get(type_)
         if header and type_ == AUDIO and payload and payload[0] >> 4 != header[0] >> 4:
             del self.announced[AUDIO]  # it went over to a codec that has no header
             header = None
-        if header is not None and header == self.sent.get(type_):
-            return
+        if header is None or header != self.sent.get(type_):
+            self._send_own(type_, dts, header, payload)
+        if self._extras:
+            self._send_extras(type_, dts)
+
+    def _send_own(self, type_: int, dts: int, header: bytes | None, payload: bytes) -> None:
         if header is None and codec_name(type_, payload) not in HEADERLESS:
             return  # nobody can tell what it is
         before, told = self._told.get(type_), header or payload

@@ -85,6 +85,19 @@ class Stream:
 
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take one message in; it goes out when the tick ends."""
+        if kind is Kind.KEYFRAME:
+            self._has_pictures = True
+        elif not (kind is Kind.FRAME or kind is Kind.SOUND):
+            self._note(type_, payload, kind)
+        if not self._pending:
+            self._pump.dirty(self)
+        entry = (type_, timestamp, payload, kind)
+        self._pending.append(entry)
+        if self._keep_gop:
+            self._remember(entry)
+
+    def _note(self, type_: int, payload: bytes, kind: Kind) -> None:
+        """Keep what receivers that join need before any media."""
         if kind is Kind.HEADER:
             if self.headers.get(type_) != payload:
                 self.extras = {key: extra for key, extra in self.extras.items() if key[0] != type_}
@@ -95,19 +108,12 @@ class Stream:
                 self.extras[key] = payload
         elif kind is Kind.METADATA:
             self.metadata = payload
-        elif kind is Kind.KEYFRAME:
-            self._has_pictures = True
-        if not self._pending:
-            self._pump.dirty(self)
-        entry = (type_, timestamp, payload, kind)
-        self._pending.append(entry)
-        if self._keep_gop:
-            self._remember(entry)
 
     def forget(self) -> None:
         """What comes next has nothing to do with what came before."""
         self.flush()
         self.headers.clear()
+        self.extras.clear()
         self.metadata = None
         self._has_pictures = False
         self._gop.clear()

@@ -112,23 +112,8 @@ class Timeline:
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take one message of the source on air; `timestamp` is modulo 2^32."""
         self._settle()
-        if kind is Kind.HEADER:
-            self._headers.announced[type_] = payload
-            return
-        if kind is Kind.METADATA:
-            self._headers.metadata = payload
-            return
-        if kind is Kind.EXTRA_HEADER:
-            self._headers.announce_extra(type_, payload)
-            return
-        if kind is Kind.EXTRA:
-            self._take_extra(type_, timestamp, payload)
-            return
-        if kind is Kind.NOTHING:
-            return
-        if kind is Kind.SCRIPT:
-            if self._offset is not None and (end := self.end) is not None:
-                self._emit(DATA, int(end), payload, kind)
+        if not (kind is Kind.FRAME or kind is Kind.SOUND or kind is Kind.KEYFRAME):
+            self._take_other(type_, timestamp, payload, kind)
             return
         time = self._unwrap(type_, timestamp, payload, kind)
         if self._offset is not None:
@@ -137,6 +122,19 @@ class Timeline:
             self._begin(type_, time, payload, kind)
         else:
             self._keep(type_, time, payload, kind)
+
+    def _take_other(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        """Take what is no picture or sound of the first track."""
+        if kind is Kind.HEADER:
+            self._headers.announced[type_] = payload
+        elif kind is Kind.METADATA:
+            self._headers.metadata = payload
+        elif kind is Kind.EXTRA_HEADER:
+            self._headers.announce_extra(type_, payload)
+        elif kind is Kind.EXTRA:
+            self._take_extra(type_, timestamp, payload)
+        elif kind is Kind.SCRIPT and self._offset is not None and (end := self.end) is not None:
+            self._emit(DATA, int(end), payload, kind)
 
     def hold(self, until: float) -> None:
         """Let the output go on up to `until` (ms), while no source is on air: in silence, if its codec has any."""
@@ -357,12 +355,12 @@ class Timeline:
         self._extra_dts[track] = dts
 
     def _send(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
-        if kind is Kind.EXTRA:
-            self._send_extra(type_, time, payload)
-        elif type_ == VIDEO:
-            self._send_video(time, payload, kind)
-        else:
+        if kind is Kind.SOUND:
             self._send_audio(time, payload)
+        elif kind is Kind.EXTRA:
+            self._send_extra(type_, time, payload)
+        else:
+            self._send_video(time, payload, kind)
 
     def _send_video(self, time: int, payload: bytes, kind: Kind) -> None:
         assert self._offset is not None
