@@ -13,6 +13,7 @@ import pytest
 
 from penstock.errors import ConfigError, PenstockError, SchemaTooNew, StoreError
 from penstock.store.backup import Backup, back_up, restore
+from penstock.store.migrations import revisions
 from penstock.store.sql import open_store
 from tests.unit.making import add_account, add_task, open_new, read_task
 
@@ -76,7 +77,9 @@ def test_backup_holds_all_that_is_needed_and_is_for_our_eyes_only(data: Path, fi
 def test_restored_data_is_the_one_that_was_backed_up(data: Path, file: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
-    assert restore(file, "", new, None) == Backup("0002", ("penstock.db", "secret.key", "penstock.toml", "tls/ca.pem"))
+    assert restore(file, "", new, None) == Backup(
+        revisions()[-1], ("penstock.db", "secret.key", "penstock.toml", "tls/ca.pem")
+    )
     for name in ("secret.key", "penstock.toml", "tls/ca.pem"):
         assert (new / name).read_bytes() == (data / name).read_bytes()
     assert {(new / name).stat().st_mode & 0o777 for name in ("penstock.db", "secret.key")} == {0o600}

@@ -17,6 +17,7 @@ from penstock.config import Config, load
 from penstock.doctor import Finding, Insight, Level, data, examine, machine, programs
 from penstock.errors import StoreError
 from penstock.store.inspection import describe
+from penstock.store.migrations import revisions
 from tests.unit.making import open_new
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -52,7 +53,7 @@ class TestData:
     def test_sound_data_has_nothing_to_say(self, folder: Path) -> None:
         found = [data.folder(folder), data.key(config(folder)), look(folder)]
         assert [(one.level, one.advice) for one in found] == [(Level.OK, "")] * 3
-        assert found[2].text == f"{folder}/penstock.db has schema 0002"
+        assert found[2].text == f"{folder}/penstock.db has schema {revisions()[-1]}"
 
     def test_data_that_is_not_there_is_no_ill_and_is_not_made(self, tmp_path: Path) -> None:
         folder = tmp_path / "deep" / "data"

@@ -68,6 +68,11 @@ def old(place: Place) -> Place:
     return place
 
 
+def test_data_of_every_earlier_schema_are_here() -> None:
+    """Whoever adds a migration adds what the version before it has written."""
+    assert migrations.revisions()[:-1] == ["0001"]
+
+
 def test_older_database_needs_its_upgrade(old: Place) -> None:
     with pytest.raises(StoreError, match="schema 0001, and 0002 is needed"):
         old.open(migrate=False)
