@@ -141,6 +141,8 @@ async def test_without_a_source_the_destination_is_held_and_then_let_go() -> Non
         seen = stage.seen
         assert seen.state is State.INACTIVE
         assert seen.sinks[0].state == "idle"
+        left = [text for _, name, text in stage.events if name == "sink.left"]
+        assert left == [f"no source for {HOLD:g} s: the destination is left until there is one"]
         assert re.fullmatch(
             r"2026-\d\d-\d\dT[\d:]+Z source: refused by the server, no such stream: "
             r"NetStream.Play.StreamNotFound, no play of \*\*\* "
