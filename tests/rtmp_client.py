@@ -35,10 +35,10 @@ class Client:
         return client
 
     @classmethod
-    async def publish(cls, port: int, app: str, name: str) -> Self:
+    async def publish(cls, port: int, app: str, name: str, host: str = "127.0.0.1") -> Self:
         """Ask to publish, as FFmpeg does; the answer is `status`."""
         client = await cls.open(port)
-        client.command("connect", 1, {"app": app, "tcUrl": f"rtmp://127.0.0.1:{port}/{app}"})
+        client.command("connect", 1, {"app": app, "tcUrl": f"rtmp://{host}/{app}"})
         client.command("releaseStream", 2, None, name)
         client.command("FCPublish", 3, None, name)
         client.command("createStream", 4, None)
@@ -48,10 +48,10 @@ class Client:
         return client
 
     @classmethod
-    async def play(cls, port: int, app: str, name: str) -> Self:
+    async def play(cls, port: int, app: str, name: str, host: str = "127.0.0.1") -> Self:
         """Ask to play; the answer is `status`."""
         client = await cls.open(port)
-        client.command("connect", 1, {"app": app, "tcUrl": f"rtmp://127.0.0.1:{port}/{app}"})
+        client.command("connect", 1, {"app": app, "tcUrl": f"rtmp://{host}/{app}"})
         client.command("createStream", 2, None)
         client.command("play", 3, None, name, -2000, stream_id=STREAM)
         with client._closed_on_failure():
@@ -97,8 +97,17 @@ class Client:
     @property
     def codes(self) -> list[str]:
         """The codes of every onStatus."""
+        return [status["code"] for status in self._statuses]
+
+    @property
+    def descriptions(self) -> list[str]:
+        """Their texts."""
+        return [status["description"] for status in self._statuses]
+
+    @property
+    def _statuses(self) -> list[dict[str, str]]:
         commands = [read_amf(m.payload) for m in self.messages if m.type == COMMAND]
-        return [values[3]["code"] for values in commands if values[0] == "onStatus"]
+        return [values[3] for values in commands if values[0] == "onStatus"]
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:

@@ -112,6 +112,20 @@ def plan(task: Task) -> Plan:
     return FAMILIES[task.family](task)
 
 
+def admitted_plan(task: Task, *, policy: "Policy", secret: bytes) -> Plan:
+    """As `plan`, with what our hub wants to see of a worker that publishes."""
+    from penstock.tasks.publishing import with_tickets
+
+    return with_tickets(plan(task), task, secret, policy.is_hub)
+
+
+def ticket_secret(config: Config) -> bytes:
+    """What signs the tickets with which workers publish to our hub."""
+    from penstock.store.secrets import derive, load_key
+
+    return derive(load_key(config.data, config.security.key), "hub tickets")
+
+
 def policy(config: Config) -> "Policy":
     """What callers' URLs may reach. The hub is where ``server.rtmp`` says."""
     from penstock.net import Policy
@@ -311,19 +325,27 @@ async def _announce(where: Address, leash: "Leash") -> None:
 async def _hub(config: Config, leash: "Leash") -> None:
     from penstock.bus.life import Incarnation
     from penstock.bus.local import RunSocket
+    from penstock.hub.access import Access
     from penstock.hub.server import Hub, HubConfig
     from penstock.parent.listening import open_socket
+    from penstock.tasks.publishing import directory
 
     rtmp = open_socket(config.server.rtmp, "server.rtmp")
     media = open_socket(config.server.media, "server.media")
+    await leash.go()
+    store = open_store(config, migrate=leash.alone)
+    access = Access(secret=ticket_secret(config), clock=clock)
+    access.directory = await store.read(directory)
     me = Incarnation(config.run, "h")
-    hub = Hub(HubConfig(tick=config.hub.tick / 1000), clock=clock)
+    hub = Hub(HubConfig(tick=config.hub.tick / 1000), access=access, clock=clock)
     run_socket = RunSocket(config.run, kind="hub", id=me.id, snapshot=tuple)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_socket.serve(leash.ready))
+            group.create_task(access.follow(store))
             await hub.serve(rtmp, media)
     finally:
+        store.close()
         me.end()
 
 
@@ -339,11 +361,11 @@ async def _worker(config: Config, leash: "Leash") -> None:
     store = open_store(config, migrate=leash.alone)
     me = life.Incarnation(config.run, "w")
     rng, history = random.Random(), History(clock)
-    pump = Pump(tick=config.worker.tick / 1000)
+    pump, reach = Pump(tick=config.worker.tick / 1000), policy(config)
     engine = Engine(
         EngineConfig(sink_hold=config.sink.hold, source_stall=config.source.stall),
         pump,
-        transports(policy(config), pump, config.media.ffmpeg),
+        transports(reach, pump, config.media.ffmpeg),
         clock=clock,
         rng=rng,
         on_event=history.add,
@@ -352,7 +374,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
         id=me.id,
         store=store,
         engine=engine,
-        plan=plan,
+        plan=partial(admitted_plan, policy=reach, secret=ticket_secret(config)),
         alive=partial(life.alive, config.run),
         clock=clock,
         rng=rng,

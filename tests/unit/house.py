@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from structlog.testing import capture_logs
 
+from penstock.hub.access import Access
 from penstock.hub.server import Hub, HubConfig
 from tests.packets import Clip
 from tests.rtmp_client import Client
 from tests.rtmp_wire import Message
 
 CLIP = Clip(seconds=3)
+SECRET = b"of the hub and its workers"
 GONE = ["NetStream.Play.UnpublishNotify", "NetStream.Play.Stop"]
 
 
@@ -43,23 +45,25 @@ class Response(NamedTuple):
 class House:
     """A hub that runs, and clients of it that are closed with the test."""
 
-    def __init__(self, resources: AsyncExitStack) -> None:
+    def __init__(self, resources: AsyncExitStack, now: int) -> None:
         self._resources = resources
         loop = asyncio.get_running_loop()
-        self.hub = Hub(HubConfig(), clock=lambda: round(loop.time() * 1000))
+        begun = loop.time() - now
+        self.access = Access(secret=SECRET, clock=lambda: round((loop.time() - begun) * 1000))
+        self.hub = Hub(HubConfig(), access=self.access, clock=lambda: round((loop.time() - begun) * 1000))
         self.rtmp, self.media = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
         for sock in (self.rtmp, self.media):
             resources.enter_context(closing(sock))
         self.port = self.rtmp.getsockname()[1]
         self.task = loop.create_task(self.hub.serve(self.rtmp, self.media))
 
-    async def publish(self, name: str = "test", app: str = "live") -> Client:
+    async def publish(self, name: str = "test", app: str = "live", host: str = "127.0.0.1") -> Client:
         """A publisher, granted or refused."""
-        return await self._kept(await Client.publish(self.port, app, name))
+        return await self._kept(await Client.publish(self.port, app, name, host))
 
-    async def play(self, name: str = "test", app: str = "live") -> Client:
+    async def play(self, name: str = "test", app: str = "live", host: str = "127.0.0.1") -> Client:
         """An RTMP player, granted or refused."""
-        return await self._kept(await Client.play(self.port, app, name))
+        return await self._kept(await Client.play(self.port, app, name, host))
 
     async def open(self, *, shake: bool = True) -> Client:
         """A client that has said nothing yet."""
@@ -99,11 +103,14 @@ async def response(reader: asyncio.StreamReader) -> Response:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    """A hub that runs; nobody may have met a defect in it. No fixture: those run outside the virtual time."""
+async def house(now: int = 0) -> AsyncIterator[House]:
+    """A hub that runs, from Unix second `now` on; nobody may have met a defect in it.
+
+    No fixture: those run outside the virtual time.
+    """
     with capture_logs() as logs:
         async with AsyncExitStack() as resources:
-            there = House(resources)
+            there = House(resources, now)
             await asyncio.sleep(0)
             yield there
             there.task.cancel()

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from penstock.hub import server
+from penstock.hub.access import is_loopback
 from penstock.hub.server import PLAY_PATIENCE
-from penstock.hub.streams import Publication, is_loopback
+from penstock.hub.streams import Publication
 from penstock.media import framing
 from tests import packets
 from tests.packets import AVC_HEADER, Clip, aac_header, number_of
@@ -156,19 +157,6 @@ async def test_arguments_are_no_part_of_the_name() -> None:
         player = await there.play("test?token=2")
         await player.until(lambda: player.media)
         assert [(info.app, info.stream) for info in there.hub.streams()] == [("live", "test")]
-
-
-async def test_a_publisher_from_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publishing is free on loopback only; playing is free."""
-    async with house() as there:
-        publisher = await there.publish()
-        publisher.send(CLIP.messages())
-        monkeypatch.setattr(server, "is_loopback", lambda _: False)
-        stranger = await there.publish("other")
-        assert stranger.codes == ["NetStream.Publish.Denied"]
-        await stranger.until_ended()
-        player = await there.play()
-        await player.until(lambda: player.media)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_data_of_every_earlier_schema_are_here() -> None:
 
 
 def test_older_database_needs_its_upgrade(old: Place) -> None:
-    with pytest.raises(StoreError, match="schema 0001, and 0002 is needed"):
+    with pytest.raises(StoreError, match="schema 0001, and 0003 is needed"):
         old.open(migrate=False)
 
 

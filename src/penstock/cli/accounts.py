@@ -186,6 +186,27 @@ def callback_key(
     typer.echo(key)
 
 
+@commands.command("push-key")
+def push_key(
+    name: str,
+    renew: Annotated[bool, typer.Option("--renew", help="Make a new one in place of the old one.")] = False,
+    data: Data = DATA,
+    config: File = None,
+    as_json: Json = False,
+) -> None:
+    """Print the key with which an account's encoders sign (txSecret, txTime) what they publish to the hub.
+
+    It is made the first time.
+    """
+    from penstock.tasks import accounts
+
+    key = with_store(settings(data, config), lambda store: accounts.push_key(store, name, renew=renew))
+    if as_json:
+        print_json({"name": name, "push_key": key})
+        return
+    typer.echo(key)
+
+
 def _change(
     work: "Callable[[Store], Coroutine[Any, Any, AccountView]]", data: "Path", config: "Path | None", as_json: bool
 ) -> None:

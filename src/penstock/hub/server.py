@@ -8,8 +8,9 @@ import msgspec
 import structlog
 
 from penstock.errors import MediaError
+from penstock.hub.access import Access, Denied
 from penstock.hub.http import Request, read_request, respond
-from penstock.hub.streams import Name, Publication, StreamInfo, Streams, is_loopback
+from penstock.hub.streams import Name, Publication, StreamInfo, Streams
 from penstock.media import framing
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp import amf
@@ -33,8 +34,9 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Hub:
     """Owns the public media ports."""
 
-    def __init__(self, config: HubConfig, *, clock: Clock) -> None:
+    def __init__(self, config: HubConfig, *, access: Access, clock: Clock) -> None:
         self._config = config
+        self._access = access
         self._clock = clock
         self._streams: Streams | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -106,12 +108,15 @@ class Hub:
 
     async def _publish(self, session: ServerSession, wish: Wish, address: str) -> None:
         assert self._streams is not None
-        name = (wish.app, wish.stream)
         if not (wish.app and wish.stream):
             return await session.refuse("NetStream.Publish.BadName", "The application or stream name is empty.")
-        if not is_loopback(address):
-            return await session.refuse("NetStream.Publish.Denied", "Publishing is free on loopback only.")
-        publication = self._streams.publish(name)
+        try:
+            account, ticket = self._access.publisher(wish, address)
+        except Denied as denied:
+            log.info("a publisher was refused", app=wish.app, client=address, reason=str(denied))
+            return await session.refuse("NetStream.Publish.Denied", f"Publishing is refused: {denied}.")
+        name = Name(account, wish.app, wish.stream)
+        publication = self._streams.publish(name, address, ticket)
         if publication is None:
             return await session.refuse("NetStream.Publish.BadName", "The stream has a publisher already.")
         try:
@@ -124,14 +129,15 @@ class Hub:
             reason = await connection.wait_closed()
             log.info("stream unpublished", app=wish.app, client=address, reason=reason)
         finally:
-            self._streams.unpublish(name)
+            self._streams.unpublish(name, publication)
             publication.end(_farewell)
 
     async def _play(self, session: ServerSession, wish: Wish) -> None:
         assert self._streams is not None
         if not (wish.app and wish.stream):
             return await session.refuse("NetStream.Play.StreamNotFound", "The application or stream name is empty.")
-        publication = await self._streams.wait_for((wish.app, wish.stream), PLAY_PATIENCE)
+        name = Name(self._access.owner(wish.host), wish.app, wish.stream)
+        publication = await self._streams.wait_for(name, PLAY_PATIENCE)
         if publication is None:
             return await session.refuse("NetStream.Play.StreamNotFound", "Nobody publishes this stream.")
         await session.grant(wish)
@@ -144,7 +150,7 @@ class Hub:
 
     async def _http_client(self, sock: socket.socket, address: str) -> None:
         request = await read_request(sock)
-        name = _flv_name(request)
+        name = _flv_name(request, self._access)
         if request.method == "OPTIONS":
             return await respond(sock, 204)
         if request.method not in ("GET", "HEAD"):
@@ -175,9 +181,11 @@ def _farewell(framed: framing.Framing) -> bytes:
     return framing.http_chunk(b"") if framed is framing.flv_chunked else b""
 
 
-def _flv_name(request: Request) -> Name | None:
+def _flv_name(request: Request, access: Access) -> Name | None:
     app, _, stream = request.path.strip("/").rpartition("/")
-    return (app, stream.removesuffix(".flv")) if app and stream.endswith(".flv") else None
+    if not app or not stream.endswith(".flv"):
+        return None
+    return Name(access.owner(request.headers.get("host", "")), app, stream.removesuffix(".flv"))
 
 
 def _leave(connection: Connection, payload: bytes) -> None:

@@ -1,8 +1,8 @@
 """The streams that live in the hub: one publisher each, any number of players."""
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,16 +11,27 @@ from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, VIDEO, kind_of
 from penstock.media.pump import Connection, Pump
 from penstock.media.stream import Stream
+from penstock.tasks.publishing import Ticket
 
-#: (application, stream name)
-Name = tuple[str, str]
+
+class Name(NamedTuple):
+    """Streams of different accounts are different streams."""
+
+    account_id: int
+    app: str
+    stream: str
 
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the hub says of one stream. Times are Unix milliseconds."""
 
+    account_id: int
     app: str
     stream: str
+    #: Key of the task that publishes it; None: an encoder does.
+    task_key: int | None
+    #: The publisher's address.
+    client: str
     since: int
     bytes: int
     #: Bits per second over the last two seconds.
@@ -40,8 +51,11 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Publication:
     """A stream while its publisher is here."""
 
-    def __init__(self, pump: Pump, now: int) -> None:
+    def __init__(self, pump: Pump, now: int, client: str = "", ticket: Ticket | None = None) -> None:
         self.since = now
+        self.client = client
+        #: Whose run publishes; None: an encoder does.
+        self.ticket = ticket
         self.stream = Stream(pump, keep_gop=True)
         self.meter = Meter()
         self.publisher: Connection | None = None
@@ -66,6 +80,11 @@ class Publication:
             self.stream.remove(receiver)
             self._dropped += meter.dropped
 
+    def yields_to(self, ticket: Ticket | None) -> bool:
+        """Whether a later run of the same task wants to publish: this one's worker is dead, or will be told."""
+        mine = self.ticket
+        return bool(mine and ticket and ticket.task_key == mine.task_key and ticket.epoch > mine.epoch)
+
     def end(self, farewell: Callable[[Framing], bytes]) -> None:
         """The publisher has left: tell the players, in their own framing, and let them go."""
         self._farewell = farewell
@@ -88,8 +107,11 @@ class Publication:
         """Return what is measured."""
         meter = self.meter
         return StreamInfo(
-            app=name[0],
-            stream=name[1],
+            account_id=name.account_id,
+            app=name.app,
+            stream=name.stream,
+            task_key=self.ticket.task_key if self.ticket else None,
+            client=self.client,
             since=self.since,
             bytes=meter.bytes,
             bitrate=meter.bitrate,
@@ -113,19 +135,24 @@ class Streams:
         self._live: dict[Name, Publication] = {}
         self._arrivals: dict[Name, list[asyncio.Future[Publication]]] = {}
 
-    def publish(self, name: Name) -> Publication | None:
-        """Begin a stream; None if it has a publisher already."""
-        if name in self._live:
-            return None
-        publication = self._live[name] = Publication(self._pump, self._clock())
+    def publish(self, name: Name, client: str = "", ticket: Ticket | None = None) -> Publication | None:
+        """Begin a stream; None if it has a publisher already, unless that one has to yield to this `ticket`."""
+        before = self._live.get(name)
+        if before is not None:
+            if not before.yields_to(ticket):
+                return None
+            if before.publisher is not None:
+                before.publisher.close("a later run of its task has taken over")
+        publication = self._live[name] = Publication(self._pump, self._clock(), client, ticket)
         for waiting in self._arrivals.pop(name, []):
             if not waiting.done():
                 waiting.set_result(publication)
         return publication
 
-    def unpublish(self, name: Name) -> None:
-        """Forget a stream."""
-        self._live.pop(name, None)
+    def unpublish(self, name: Name, publication: Publication) -> None:
+        """Forget a stream, unless it is another publisher's by now."""
+        if self._live.get(name) is publication:
+            del self._live[name]
 
     def end(self, farewell: Callable[[Framing], bytes]) -> None:
         """End every stream, as if all publishers left."""
@@ -161,10 +188,3 @@ class Streams:
     def infos(self) -> list[StreamInfo]:
         """Return what is measured of every stream."""
         return [publication.info(name) for name, publication in sorted(self._live.items())]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether a peer's address is this machine's own."""
-    found = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_loopback

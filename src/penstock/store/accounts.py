@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite's is the same
 from sqlalchemy.exc import IntegrityError
 
 from penstock.errors import Conflict
 from penstock.store import schema
 from penstock.store.prepared import Prepared
-from penstock.store.schema import access_key, account, callback_key, domain, sdk_app
+from penstock.store.schema import access_key, account, callback_key, domain, push_key, sdk_app
 from penstock.store.secrets import Sealer
 from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName, ServiceState
 
@@ -91,15 +91,16 @@ class SqlAccounts:
         self._db.execute(delete(access_key).where(access_key.c.account_id == account_id))
 
     def callback_key(self, account_id: int) -> str | None:
-        query = select(callback_key.c.secret_key).where(callback_key.c.account_id == account_id)
-        sealed = self._db.execute(query).scalar_one_or_none()
-        return None if sealed is None else self._sealer.open(sealed, _callback_context(account_id)).decode()
+        return self._account_keys(callback_key, account_id).get(account_id)
 
     def set_callback_key(self, account_id: int, secret_key: str) -> None:
-        sealed = self._sealer.seal(secret_key.encode(), _callback_context(account_id))
-        statement = upsert(callback_key).values(account_id=account_id, secret_key=sealed)
-        key = [callback_key.c.account_id]
-        self._db.execute(statement.on_conflict_do_update(index_elements=key, set_={"secret_key": sealed}))
+        self._set_account_key(callback_key, account_id, secret_key)
+
+    def push_keys(self, account_id: int | None = None) -> Mapping[int, str]:
+        return self._account_keys(push_key, account_id)
+
+    def set_push_key(self, account_id: int, secret_key: str) -> None:
+        self._set_account_key(push_key, account_id, secret_key)
 
     def add_sdk_app(self, app: SdkApp) -> None:
         sealed = self._sealer.seal(app.secret_key.encode(), _app_context(app.sdk_app_id))
@@ -141,6 +142,20 @@ class SqlAccounts:
         given = given.on_conflict_do_update(index_elements=[numbers.c.name], set_=raised)
         return int(self._db.execute(given.returning(numbers.c.value)).scalar_one())
 
+    def _account_keys(self, table: Table, account_id: int | None) -> Mapping[int, str]:
+        """The keys in a table that holds one for each account that has one: of this account, or of all."""
+        query = select(table)
+        if account_id is not None:
+            query = query.where(table.c.account_id == account_id)
+        rows = self._db.execute(query).all()
+        return {id_: self._sealer.open(sealed, _account_context(table, id_)).decode() for id_, sealed in rows}
+
+    def _set_account_key(self, table: Table, account_id: int, secret_key: str) -> None:
+        sealed = self._sealer.seal(secret_key.encode(), _account_context(table, account_id))
+        statement = upsert(table).values(account_id=account_id, secret_key=sealed)
+        one = [table.c.account_id]
+        self._db.execute(statement.on_conflict_do_update(index_elements=one, set_={"secret_key": sealed}))
+
     def _access_key(self, row: Mapping[str, Any]) -> AccessKey:
         return AccessKey(
             secret_id=row["secret_id"],
@@ -168,8 +183,8 @@ def _key_context(secret_id: str) -> str:
     return f"access_key.secret_key:{secret_id}"
 
 
-def _callback_context(account_id: int) -> str:
-    return f"callback_key.secret_key:{account_id}"
+def _account_context(table: Table, account_id: int) -> str:
+    return f"{table.name}.secret_key:{account_id}"
 
 
 def _app_context(sdk_app_id: int) -> str:

@@ -82,6 +82,15 @@ callback_key = Table(
     Column("secret_key", LargeBinary, nullable=False),
 )
 
+#: What signs publishing to the hub under an account's domains.
+push_key = Table(
+    "push_key",
+    metadata,
+    Column("account_id", Integer, ForeignKey("account.id"), primary_key=True, autoincrement=False),
+    #: Sealed.
+    Column("secret_key", LargeBinary, nullable=False),
+)
+
 domain = Table(
     "domain",
     metadata,

@@ -5,6 +5,7 @@ The key is the setting ``security.key``, or the file ``DATA/secret.key``, made a
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -50,19 +51,29 @@ def parse_key(text: str) -> bytes:
         raise ConfigError("The security key is neither 64 hex digits nor base64.") from None
 
 
+def derive(key: bytes, purpose: str) -> bytes:
+    """A key for another purpose, from which neither `key` nor those for other purposes can be told."""
+    return hmac.digest(key, purpose.encode(), "sha256")
+
+
 def load_sealer(data: Path, security_key: str | None, *, fresh: bool) -> Sealer:
-    """The sealer of this DATA: by `security_key`, else by its key file.
+    """As `load_key`, what seals with it."""
+    return Sealer(load_key(data, security_key, fresh=fresh))
+
+
+def load_key(data: Path, security_key: str | None, *, fresh: bool = False) -> bytes:
+    """The key of this DATA: `security_key`, else what stands in its key file.
 
     The file is made if it is absent and `fresh` says that there is no database yet; to make another one for
     a database that exists would lose every secret in it. Raise `ConfigError`.
     """
     if security_key:
-        return Sealer(parse_key(security_key))
+        return parse_key(security_key)
     path = data / KEY_FILE
     try:
         if fresh and not path.exists():
             _write_new(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-        return Sealer(parse_key(path.read_text("ascii", "replace")))
+        return parse_key(path.read_text("ascii", "replace"))
     except FileNotFoundError:
         raise ConfigError(
             f"There is a database but not its key: put {path} back, or set PENSTOCK_SECURITY_KEY."

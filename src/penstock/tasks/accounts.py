@@ -211,6 +211,23 @@ async def callback_key(store: Store, name: str, *, renew: bool = False) -> str:
     return await store.write(work)
 
 
+async def push_key(store: Store, name: str, *, renew: bool = False) -> str:
+    """The key that signs publishing to the hub under an account's domains; made if there is none, or to be renewed.
+
+    Raise `AccountNotFound`.
+    """
+
+    def work(tx: Tx) -> str:
+        account = find_account(tx, name)
+        key = tx.push_keys(account.id).get(account.id)
+        if key is None or renew:
+            key = _alphanumeric(32)
+            tx.set_push_key(account.id, key)
+        return key
+
+    return await store.write(work)
+
+
 async def add_domain(store: Store, name: str, account: str | None, *, area: str) -> DomainView:
     """Let a domain belong to an account. Raise `AccountNotFound`, `InvalidField`, or `Conflict` if it is taken."""
     name = name.lower().removesuffix(".")
@@ -272,6 +289,12 @@ def domain_owner(tx: Tx, host: str, *, is_hub: bool) -> int | None:
         return domain.account_id
     first = tx.first_account() if is_hub else None
     return first.id if first else None
+
+
+def clean_host(host: str) -> str:
+    """A host as domains are kept: in lower case, without a port and a final dot."""
+    name, _, port = host.rpartition(":")
+    return (name if name and port.isdigit() else host).lower().removesuffix(".")
 
 
 def find_account(tx: Tx, name: str | None = None) -> Account:
