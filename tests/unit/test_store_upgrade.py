@@ -11,7 +11,7 @@ from penstock.errors import StoreError
 from penstock.store import migrations
 from penstock.store.secrets import Sealer
 from penstock.tasks.families import pull
-from penstock.tasks.model import AccessKey, Account, Desired, SdkApp, State
+from penstock.tasks.model import AccessKey, Account, Desired, Domain, SdkApp, State
 from tests.unit.making import DAY, NOW, make_spec, read_task
 from tests.unit.place import Place
 
@@ -35,6 +35,12 @@ INSERT INTO task (account_id, family, id, spec, desired, state, state_at, revisi
 INSERT INTO checkpoint (task_key, epoch, at, observed) VALUES (1, 3, :now, :observed);
 INSERT INTO event (task_key, at, name, text, by) VALUES (1, :now, 'task.created', 'created', 'ann');
 """
+#: What 0002 can hold besides.
+DATA_OF_0002 = """
+INSERT INTO callback_key (account_id, secret_key) VALUES (1, :callback);
+INSERT INTO domain (name, account_id, area) VALUES ('push.example.com', 1, 'global');
+"""
+DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002}
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
@@ -47,6 +53,11 @@ def migrate_to(connection: Connection, revision: str) -> None:
 @pytest.fixture
 def old(place: Place) -> Place:
     """A DATA as the version with schema 0001 left it."""
+    return lay(place, "0001")
+
+
+def lay(place: Place, newest: str) -> Place:
+    """A DATA as the version with this schema left it, upgraded from the ones before."""
     sealer = Sealer(KEY)
     (place.data / "secret.key").write_text(KEY.hex())
     values = {
@@ -56,21 +67,23 @@ def old(place: Place) -> Place:
         "first": sealer.seal(pull.encode(make_spec()), "task.spec:1:pull:10001"),
         "second": sealer.seal(pull.encode(make_spec(comment="second")), "task.spec:1:pull:10002"),
         "observed": b'{"key":1,"epoch":3,"state":"active","at":5,"started_at":1,"since":2}',
+        "callback": sealer.seal(b"callback-s3cret", "callback_key.secret_key:1"),
         "now": NOW,
         "end": NOW + DAY,
     }
     store = place.unopened(sealer)
     with store._writing.begin() as connection:
-        migrate_to(connection, "0001")
-        for statement in filter(str.strip, DATA_OF_0001.split(";")):
-            connection.execute(text(statement), values)
+        for revision in filter(lambda revision: revision <= newest, DATA):
+            migrate_to(connection, revision)
+            for statement in filter(str.strip, DATA[revision].split(";")):
+                connection.execute(text(statement), values)
     store.close()
     return place
 
 
 def test_data_of_every_earlier_schema_are_here() -> None:
     """Whoever adds a migration adds what the version before it has written."""
-    assert migrations.revisions()[:-1] == ["0001"]
+    assert migrations.revisions()[:-1] == list(DATA)
 
 
 def test_older_database_needs_its_upgrade(old: Place) -> None:
@@ -97,6 +110,16 @@ def test_everything_of_0001_is_there_after_the_upgrade(old: Place) -> None:
     assert [event.text for event in store.read_now(lambda tx: tx.events(1))] == ["created"]
     assert store.read_now(lambda tx: tx.callback_key(1)) is None
     assert store.read_now(lambda tx: tx.domains()) == []
+    store.close()
+
+
+def test_everything_of_0002_is_there_after_the_upgrade(place: Place) -> None:
+    store = lay(place, "0002").open()
+    assert store.read_now(lambda tx: tx.callback_key(1)) == "callback-s3cret"
+    assert store.read_now(lambda tx: tx.domains()) == [Domain(name="push.example.com", account_id=1, area="global")]
+    assert store.read_now(lambda tx: tx.push_keys()) == {}
+    store.write_now(lambda tx: tx.set_push_key(1, "new"))
+    assert store.read_now(lambda tx: tx.push_keys()) == {1: "new"}
     store.close()
 
 
