@@ -19,6 +19,8 @@ from tests.postgresql import PostgresServer
 from tests.unit.making import NOW, add_account, add_task, claim, event_names, read_task
 from tests.unit.place import Place
 
+KEY = "00" * 32
+
 
 @pytest.fixture
 def place(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Place]:
@@ -49,7 +51,10 @@ def holding(store: SqlStore, work: Callable[[SqlTx], object]) -> Iterator[None]:
 def break_connections(place: Place) -> None:
     """As a server does that stops."""
     assert place.server
-    place.server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{place.name}'")
+    mine = f"FROM pg_stat_activity WHERE datname = '{place.name}'"
+    place.server.execute(f"SELECT pg_terminate_backend(pid) {mine}")
+    while place.server.execute(f"SELECT pid {mine}"):
+        time.sleep(0.01)
 
 
 class TestSideBySide:
@@ -203,6 +208,35 @@ class TestOutages:
         with pytest.raises(StoreError, match="statement timeout"):
             store.write_now(lambda tx: tx._db.exec_driver_sql("SELECT pg_sleep(1)"))
         store.close()
+
+
+class TestAlone:
+    """Servers tell who lives by the locks of one machine, so one server works on a database."""
+
+    def test_second_server_is_refused_while_the_first_one_works(self, place: Place) -> None:
+        place.make(KEY)
+        first, second = place, place._replace(data=place.data / "second")
+        working = first.open(KEY, migrate=False, inline=False)
+        again = first.open(KEY, migrate=False, inline=False)
+        for migrate, inline in [(True, True), (False, False)]:
+            with pytest.raises(StoreError, match=r"Another server .* \(penstock "):
+                second.open(KEY, migrate=migrate, inline=inline)
+        second.open(KEY, migrate=False).close()  # a command harms nobody
+        working.close()
+        again.close()
+        second.open(KEY, inline=False).close()
+
+    async def test_server_that_lost_its_connections_to_another_server_gets_no_new_ones(self, place: Place) -> None:
+        place.make(KEY)
+        first = place.open(KEY, migrate=False, inline=False)
+        await first.write(lambda tx: tx.add_account("a", task_limit=1))
+        break_connections(place)
+        second = place._replace(data=place.data / "second").open(KEY, migrate=False, inline=False)
+        with pytest.raises(StoreError, match="Another server"):
+            await first.read(lambda tx: tx.accounts())
+        second.close()
+        assert len(await first.read(lambda tx: tx.accounts())) == 1
+        first.close()
 
 
 class TestAddress:

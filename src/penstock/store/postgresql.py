@@ -5,6 +5,7 @@ and for a connection all have their limits.
 """
 
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,7 @@ import psycopg
 from psycopg.abc import PQGen
 from sqlalchemy import URL, Connection, create_engine, event, inspect, text
 
+from penstock.errors import StoreError
 from penstock.store import migrations
 
 RV = TypeVar("RV")
@@ -28,12 +30,22 @@ IDLE_TIMEOUT = 10
 
 #: The advisory lock of whoever makes or changes the tables: "penstock" in ASCII.
 MAKING = int.from_bytes(b"penstock")
+#: The first half of the advisory lock that all processes of one server share; the second half is the server's own.
+SERVING = int.from_bytes(b"pnst")
 _POLL = 0.1
 
 _SETTINGS = f"""
     SET statement_timeout = '{STATEMENT_TIMEOUT}s';
     SET lock_timeout = '{LOCK_TIMEOUT}s';
     SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}s';
+    SET tcp_keepalives_idle = 10;
+    SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 3;
+"""
+
+_OTHERS = """
+    SELECT coalesce(application_name, '') FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND objsubid = 2 AND classid = %s AND objid <> %s AND datname = current_database()
 """
 
 
@@ -59,8 +71,10 @@ class Postgresql:
     begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     begin_write = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
-    def __init__(self, url: URL, *, connections: int) -> None:
-        """`connections`: how many there are at most."""
+    def __init__(self, url: URL, *, connections: int, home: str, serves: bool) -> None:
+        """`connections`: how many there are at most. `home`: which server this is; `serves`: as a part of it, so
+        that no other may work on the database meanwhile."""
+        self._home, self._number, self._serves = home, zlib.crc32(home.encode()) >> 1, serves
         # Parameters hold secrets; they must stand in no error.
         self.engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -69,13 +83,33 @@ class Postgresql:
             max_overflow=0,
             pool_timeout=STATEMENT_TIMEOUT,
             pool_pre_ping=True,
+            connect_args={"fallback_application_name": f"penstock {home}"},
         )
         event.listen(self.engine, "do_connect", _connect)
-        event.listen(self.engine, "connect", _prepare)
+        event.listen(self.engine, "connect", self._prepare)
         event.listen(self.engine, "checkin", _be_impatient)
 
     def __str__(self) -> str:
         return repr(self.engine.url)  # without the password
+
+    def _prepare(self, connection: BoundedConnection, _record: object) -> None:
+        connection.autocommit = True
+        connection.execute(_SETTINGS)
+        if not self._serves:
+            return
+        try:
+            self._check_alone(connection)
+            connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (SERVING, self._number))
+            self._check_alone(connection)  # neither has the other's tasks if two began at the same time
+        except BaseException:
+            connection.close()
+            raise
+
+    def _check_alone(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise `StoreError` if another server works on the database: it would take our living workers for dead."""
+        other = connection.execute(_OTHERS, (SERVING, self._number)).fetchone()
+        if other:
+            raise StoreError(f"Another server works on this database already ({other[0] or 'of another user'}).")
 
     def is_new(self) -> bool:
         """As `Database.is_new`."""
@@ -86,13 +120,15 @@ class Postgresql:
     @contextmanager
     def making(self) -> Iterator[None]:
         """As `Database.making`: an advisory lock, which goes with its connection. Asked for again and again, since
-        a statement that waits for it would be ended in time."""
+        a statement that waits for it would be ended in time. Raise `StoreError` if another server is at work."""
         asked = text("SELECT pg_try_advisory_lock(:lock)").bindparams(lock=MAKING)
         with self.engine.connect() as connection:
             while not connection.execute(asked).scalar_one():
                 connection.rollback()
                 time.sleep(_POLL)
             connection.rollback()
+            driver: Any = connection.connection.driver_connection
+            self._check_alone(driver)
             try:
                 yield
             finally:
@@ -127,11 +163,6 @@ class Postgresql:
 
 def _connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> BoundedConnection:
     return BoundedConnection.connect(*arguments, **{"connect_timeout": CONNECT_TIMEOUT, **options})
-
-
-def _prepare(connection: BoundedConnection, _record: object) -> None:
-    connection.autocommit = True
-    connection.execute(_SETTINGS)
 
 
 def _be_impatient(connection: BoundedConnection | None, _record: object) -> None:

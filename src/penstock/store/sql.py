@@ -7,6 +7,7 @@ A write is on the disk when it returns.
 import asyncio
 import fcntl
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -201,9 +202,9 @@ def open_store(
     Raises:
         ConfigError: the URL or the key cannot be used.
         SchemaTooNew: a newer Penstock wrote the database.
-        StoreError: the database is absent, not ours, or cannot be opened.
+        StoreError: the database is absent, not ours, or cannot be opened; a server of another DATA works on it.
     """
-    database = named_database(database_url, data)
+    database = named_database(database_url, data, serves=not inline)
     try:
         with translated(database):
             if migrate:
@@ -253,14 +254,18 @@ def database_path(database_url: str, data: Path) -> Path:
     return Path(url.database)
 
 
-def named_database(database_url: str, data: Path) -> Database:
-    """The database that ``database.url`` names, there or not. Raise `ConfigError` if it names none."""
+def named_database(database_url: str, data: Path, *, serves: bool = False) -> Database:
+    """The database that ``database.url`` names, there or not. Raise `ConfigError` if it names none.
+
+    `serves`: for a part of a server, beside which no other server may work on it.
+    """
     if not on_server(database_url):
         return Sqlite(database_path(database_url, data), connections=CONNECTIONS)
     # psycopg takes as long to load as all the rest of the store.
     from penstock.store.postgresql import Postgresql  # noqa: PLC0415
 
-    return Postgresql(_parsed(database_url), connections=CONNECTIONS)
+    home = f"{socket.gethostname()}:{data.resolve()}"
+    return Postgresql(_parsed(database_url), connections=CONNECTIONS, home=home, serves=serves)
 
 
 def _parsed(database_url: str) -> URL:
