@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from penstock.errors import MediaError
-from penstock.media.pump import FAREWELL, MAX_DATA
+from penstock.media.pump import FAREWELL, MAX_DATA, SLICE
 from penstock.media.rtmp import chunk
 from tests import packets, rtmp_wire
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Writer
@@ -274,6 +274,20 @@ async def test_the_pump_ticks_only_while_it_has_connections() -> None:
         peer.connection.close(None)
         await asyncio.sleep(0.1)
         assert pump._timer is None
+
+
+async def test_many_sockets_do_not_keep_the_loop_from_its_other_work() -> None:
+    """A tick in which all of them are ready is served in slices; each socket has its turn in it, once."""
+    with Wires(tick=0.01) as wires:
+        peers = [wires.peer() for _ in range(3 * SLICE)]
+        for peer in peers:
+            peer.sock.sendall(Writer().write(Message(AUDIO, 0, packets.sound())))
+        served = [0]
+        async with asyncio.timeout(30):
+            while served[-1] < len(peers):
+                await asyncio.sleep(0)
+                served.append(sum(len(peer.media) for peer in peers))
+        assert set(served) == {0, SLICE, 2 * SLICE, 3 * SLICE}
 
 
 async def test_closing_the_pump_closes_every_connection() -> None:
