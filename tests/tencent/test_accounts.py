@@ -9,7 +9,7 @@ from tencentcloud.live.v20180801 import errorcodes
 
 from penstock.api.tencent import live
 from penstock.tasks.accounts import NewAccount, add_domain, enable_account, rotate_key, set_service, set_task_limit
-from penstock.tasks.model import ServiceName, ServiceState, Task
+from penstock.tasks.model import Area, ServiceName, ServiceState, Task
 from tests.tencent.endpoint import Client, Endpoint
 from tests.tencent.test_live import created, described, wish
 
@@ -220,7 +220,7 @@ class TestIsolation:
         self, endpoint: Endpoint, other: NewAccount, client: Client
     ) -> None:
         domain = f"push-{other.app_id}.invalid"
-        asyncio.run(add_domain(endpoint.store, domain, other.name, area="global"))
+        asyncio.run(add_domain(endpoint.store, domain, other.name, area=Area.GLOBAL))
         code, message = client.refused(CREATE, **wish(DomainName=domain))
         assert (code, "belongs to another account" in message) == ("InvalidParameter.ToUrlNoPermission", True)
         created(Client(endpoint, other), DomainName=domain)

@@ -23,7 +23,7 @@ from penstock.tasks.accounts import (
     set_task_limit,
     show_account,
 )
-from penstock.tasks.model import ServiceName, ServiceState, State
+from penstock.tasks.model import Area, ServiceName, ServiceState, State
 from tests.unit.making import NOW, add_task, read_task
 from tests.unit.place import Place
 
@@ -214,23 +214,23 @@ class TestDomains:
     async def test_domain_belongs_to_one_account_whatever_the_case(self, store: SqlStore) -> None:
         await create_account(store, "a")
         await create_account(store, "b")
-        added = await add_domain(store, "Play.Example.COM.", "b", area="overseas")
-        assert added == DomainView(domain="play.example.com", account="b", area="overseas")
+        added = await add_domain(store, "Play.Example.COM.", "b", area=Area.OVERSEAS)
+        assert added == DomainView(domain="play.example.com", account="b", area=Area.OVERSEAS)
         with pytest.raises(Conflict, match=r"play\.example\.com"):
-            await add_domain(store, "play.example.com", "a", area="global")
+            await add_domain(store, "play.example.com", "a", area=Area.GLOBAL)
         assert await list_domains(store) == [added]
         assert (await list_domains(store, "a"), await list_domains(store, "b")) == ([], [added])
         assert (await show_account(store, "b")).domains == ("play.example.com",)
 
     async def test_only_account_needs_no_name(self, store: SqlStore) -> None:
         await create_account(store, "a")
-        assert (await add_domain(store, "x.example", None, area="global")).account == "a"
+        assert (await add_domain(store, "x.example", None, area=Area.GLOBAL)).account == "a"
 
     @pytest.mark.parametrize("name", ["", "a b", "rtmp://h/x", "h/x", "h:80", "-", "a" * 254])
     async def test_what_is_no_domain_is_refused(self, store: SqlStore, name: str) -> None:
         await create_account(store, "a")
         with pytest.raises(InvalidField):
-            await add_domain(store, name, None, area="global")
+            await add_domain(store, name, None, area=Area.GLOBAL)
 
     async def test_hubs_domains_are_the_first_accounts_unless_given_away(self, store: SqlStore) -> None:
         def owner(host: str, is_hub: bool) -> int | None:
@@ -240,7 +240,7 @@ class TestDomains:
         await create_account(store, "a")
         await create_account(store, "b")
         assert (owner("hub.example", True), owner("other.example", False)) == (1, None)
-        await add_domain(store, "hub.example", "b", area="global")
+        await add_domain(store, "hub.example", "b", area=Area.GLOBAL)
         assert (owner("HUB.example.", True), owner("hub.example", False)) == (2, 2)
 
 
@@ -272,7 +272,7 @@ async def test_every_change_needs_an_account_that_is_there(store: SqlStore) -> N
         set_service(store, "x", *frozen, now=NOW, by=""),
         set_task_limit(store, "x", 1),
         callback_key(store, "x"),
-        add_domain(store, "x.example", "x", area="global"),
+        add_domain(store, "x.example", "x", area=Area.GLOBAL),
         list_domains(store, "x"),
     ):
         with pytest.raises(AccountNotFound, match="'x'"):

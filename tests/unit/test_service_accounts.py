@@ -5,7 +5,7 @@ import pytest
 from penstock.errors import ServiceNotActive, TaskNotFound, ToUrlForbidden
 from penstock.store.sql import SqlStore
 from penstock.tasks.accounts import add_domain, set_service
-from penstock.tasks.model import ServiceName, ServiceState
+from penstock.tasks.model import Area, ServiceName, ServiceState
 from tests.unit.making import NOW, add_account
 from tests.unit.world import World
 
@@ -46,13 +46,13 @@ class TestDomains:
     async def test_hubs_domain_that_was_given_away_is_that_accounts(
         self, world: World, first: int, second: int
     ) -> None:
-        await add_domain(world.store, "hub.example", "second", area="global")
+        await add_domain(world.store, "hub.example", "second", area=Area.GLOBAL)
         await world.create(second, **HUB)
         with pytest.raises(ToUrlForbidden):
             await world.create(first, **HUB)
 
     async def test_domain_of_an_account_is_closed_to_others(self, world: World, first: int, second: int) -> None:
-        await add_domain(world.store, "push.second.example", "second", area="global")
+        await add_domain(world.store, "push.second.example", "second", area=Area.GLOBAL)
         with pytest.raises(ToUrlForbidden):
             await world.create(first, to_url="rtmp://push.second.example/live/a")
         await world.create(second, to_url="rtmp://push.second.example/live/a")
@@ -71,7 +71,7 @@ class TestDomains:
         self, world: World, first: int, second: int
     ) -> None:
         task_id = await world.create(first, **HUB)
-        await add_domain(world.store, "hub.example", "second", area="global")
+        await add_domain(world.store, "hub.example", "second", area=Area.GLOBAL)
         await world.modify(first, task_id, status="pause")
 
 

@@ -11,7 +11,7 @@ from penstock.errors import StoreError
 from penstock.store import migrations
 from penstock.store.secrets import Sealer
 from penstock.tasks.families import pull
-from penstock.tasks.model import AccessKey, Account, Desired, Domain, SdkApp, State
+from penstock.tasks.model import AccessKey, Account, Area, Desired, Domain, SdkApp, State
 from tests.unit.making import DAY, NOW, make_spec, read_task
 from tests.unit.place import Place
 
@@ -116,7 +116,7 @@ def test_everything_of_0001_is_there_after_the_upgrade(old: Place) -> None:
 def test_everything_of_0002_is_there_after_the_upgrade(place: Place) -> None:
     store = lay(place, "0002").open()
     assert store.read_now(lambda tx: tx.callback_key(1)) == "callback-s3cret"
-    assert store.read_now(lambda tx: tx.domains()) == [Domain(name="push.example.com", account_id=1, area="global")]
+    assert store.read_now(lambda tx: tx.domains()) == [Domain(name="push.example.com", account_id=1, area=Area.GLOBAL)]
     assert store.read_now(lambda tx: tx.push_keys()) == {}
     store.write_now(lambda tx: tx.set_push_key(1, "new"))
     assert store.read_now(lambda tx: tx.push_keys()) == {1: "new"}

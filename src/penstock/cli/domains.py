@@ -2,7 +2,6 @@
 
 # ruff: noqa: PLC0415 - heavy parts are loaded when they are needed, so that every command is quick
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -19,16 +18,9 @@ from penstock.cli.common import (
     settings,
     with_store,
 )
+from penstock.tasks.model import Area
 
 commands = typer.Typer(help="Domains and whose they are.", no_args_is_help=True)
-
-
-class Area(StrEnum):
-    """Where a domain's audience is."""
-
-    DOMESTIC = "domestic"
-    OVERSEAS = "overseas"
-    GLOBAL = "global"
 
 
 @commands.command("add")
@@ -45,7 +37,7 @@ def add(
 
     from penstock.tasks.accounts import add_domain
 
-    added = with_store(settings(data, config), lambda store: add_domain(store, domain, account, area=area.value))
+    added = with_store(settings(data, config), lambda store: add_domain(store, domain, account, area=area))
     if as_json:
         print_json(to_builtins(added))
         return

@@ -1,9 +1,10 @@
-"""What a worker runs: a small graph of sources and sinks, as pure data.
+"""What a worker runs: a small graph of sources and sinks, or streams to hold on edge nodes, as pure data.
 
 A family makes a `Plan` from its spec; the engine applies the difference between the plan that runs and
 the plan that is wanted. A node whose id and config are equal is not touched.
 """
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,6 +37,32 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that is to be kept warm on one edge node: watched there as a viewer would, and thrown away."""
+
+    #: Stable over the task's life: ``EDGE/PROTOCOL``.
+    id: str
+    #: The edge's name, and where its audience is.
+    edge: str
+    area: str
+    #: The caller's play URL, with its secrets; masked wherever it is shown.
+    url: str
+    #: RTMP play, FLV over HTTP, or an HLS playlist with its segments.
+    protocol: Literal["rtmp", "flv", "hls"]
+    #: Where to connect: the operator's own address, which no network policy is asked about.
+    host: str
+    port: int
+    #: What a viewer names there: the ``Host`` header, or the host of RTMP's ``tcUrl``;
+    #: with a port if it is not the usual one.
+    vhost: str
+    #: What a viewer asks for there: ``/APP/STREAM``, ``/APP/STREAM.flv``, ``/APP/STREAM.m3u8``.
+    path: str
+    #: What follows the question mark, with its secrets; empty: nothing.
+    query: str = ""
+    #: How many streams may be held on this edge at once; 0: no limit.
+    concurrency: int = 0
+
+
 class EndRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a run ends by itself. Times are Unix milliseconds."""
 
@@ -43,11 +70,15 @@ class EndRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A task's graph: each sink takes the first of `sources` that is healthy."""
+    """A task's graph: each sink takes the first of `sources` that is healthy, each of `holds` stands alone.
+
+    A plan has sources and sinks, or holds; one of a stream that no edge node serves has neither.
+    """
 
     #: In order of preference.
-    sources: tuple[Source, ...]
-    sinks: tuple[Sink, ...]
+    sources: tuple[Source, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+    holds: tuple[Hold, ...] = ()
     end: EndRules = EndRules()
     #: Moved by Restart: both sides are closed and begin anew.
     generation: int = 0

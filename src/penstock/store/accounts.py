@@ -13,7 +13,7 @@ from penstock.store import schema
 from penstock.store.prepared import Prepared
 from penstock.store.schema import access_key, account, callback_key, domain, push_key, sdk_app
 from penstock.store.secrets import Sealer
-from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName, ServiceState
+from penstock.tasks.model import AccessKey, Account, Area, Domain, SdkApp, ServiceName, ServiceState
 
 #: The first account's AppId is one more.
 APP_ID_BASE = 1_300_000_000
@@ -124,13 +124,13 @@ class SqlAccounts:
 
     def domain(self, name: str) -> Domain | None:
         row = self._db.execute(select(domain).where(domain.c.name == name)).first()
-        return Domain(**row._asdict()) if row else None
+        return _domain_of(row._asdict()) if row else None
 
     def domains(self, account_id: int | None = None) -> Sequence[Domain]:
         query = select(domain).order_by(domain.c.name)
         if account_id is not None:
             query = query.where(domain.c.account_id == account_id)
-        return [Domain(**row._asdict()) for row in self._db.execute(query)]
+        return [_domain_of(row._asdict()) for row in self._db.execute(query)]
 
     # how it is done
 
@@ -177,6 +177,10 @@ class SqlAccounts:
 
 def _account_of(row: dict[str, Any]) -> Account:
     return Account(**row | {"suspended": _SUSPENDED.decode(row["suspended"])})
+
+
+def _domain_of(row: dict[str, Any]) -> Domain:
+    return Domain(**row | {"area": Area(row["area"])})
 
 
 def _key_context(secret_id: str) -> str:

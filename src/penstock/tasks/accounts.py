@@ -9,7 +9,7 @@ from penstock.errors import AccountNotFound, Conflict, InvalidField, ServiceNotA
 from penstock.tasks import usersig
 from penstock.tasks.addresses import check_host
 from penstock.tasks.families import pull
-from penstock.tasks.model import AccessKey, Account, Domain, SdkApp, ServiceName, ServiceState, Struct
+from penstock.tasks.model import AccessKey, Account, Area, Domain, SdkApp, ServiceName, ServiceState, Struct
 from penstock.tasks.ports import Store, Tx
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -78,7 +78,7 @@ class DomainView(Struct):
 
     domain: str
     account: str
-    area: str
+    area: Area
 
 
 class UserSig(Struct):
@@ -228,7 +228,7 @@ async def push_key(store: Store, name: str, *, renew: bool = False) -> str:
     return await store.write(work)
 
 
-async def add_domain(store: Store, name: str, account: str | None, *, area: str) -> DomainView:
+async def add_domain(store: Store, name: str, account: str | None, *, area: Area) -> DomainView:
     """Let a domain belong to an account. Raise `AccountNotFound`, `InvalidField`, or `Conflict` if it is taken."""
     name = name.lower().removesuffix(".")
     try:

@@ -75,14 +75,43 @@ class SdkApp(Struct):
     account_id: int
 
 
+class Area(StrEnum):
+    """Where an audience is."""
+
+    DOMESTIC = "domestic"
+    OVERSEAS = "overseas"
+    GLOBAL = "global"
+
+
 class Domain(Struct):
     """A domain that belongs to an account."""
 
     #: In lower case, unique over all accounts.
     name: str
     account_id: int
-    #: Where its audience is, when a call does not say: ``domestic``, ``overseas`` or ``global``.
-    area: str
+    #: Where its audience is, when a call does not say.
+    area: Area
+
+
+class Edge(Struct):
+    """An edge node of the operator's, as its viewers reach it."""
+
+    name: str
+    #: Whom it serves; ``global``: everybody.
+    area: Area
+    #: For people and scripts; nothing is decided by them.
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    #: ``HOST:PORT`` of RTMP, and of HTTP (FLV and HLS); empty: not served.
+    rtmp: str = ""
+    http: str = ""
+    #: The host that a viewer names there (``Host``, or RTMP's vhost); empty: that of the play URL.
+    host: str = ""
+    #: What a viewer asks for there, made of ``{path}`` (the play URL's own, slash and all), ``{app}`` and ``{stream}``.
+    path: str = "{path}"
+    #: Added to the play URL's query, a token for instance: ``key=value``; sealed in the store.
+    query: str = ""
+    #: Streams that may be held there at once; 0: no limit.
+    concurrency: int = 0
 
 
 class Desired(StrEnum):
@@ -101,7 +130,7 @@ class State(StrEnum):
     WAITING = "waiting"
     #: A worker owns it and connects; nothing has been delivered since the claim.
     STARTING = "starting"
-    #: Within the last 3 s the sink's socket took bytes and media time advanced.
+    #: Within the last 3 s the sink's socket took bytes and media time advanced; of holds: one at least is warm.
     ACTIVE = "active"
     #: A worker owns it and retries; nothing is delivered.
     INACTIVE = "inactive"
@@ -178,6 +207,32 @@ class NodeStatus(Struct):
     error: str = ""
 
 
+class HoldStatus(Struct):
+    """What was measured of one stream on one edge node."""
+
+    #: That of the plan's hold: ``EDGE/PROTOCOL``.
+    id: str
+    edge: str
+    area: str
+    #: ``idle`` (waits for its turn), ``connecting``, ``connected`` (no media yet), ``flowing`` (truly warm now),
+    #: ``retrying``.
+    state: str
+    #: When `state` last changed.
+    since: int
+    #: Connections tried since the run began.
+    attempts: int = 0
+    #: Connections that were warm and were lost.
+    reconnects: int = 0
+    #: Media bytes over all connections of this run.
+    bytes: int = 0
+    #: From the first connection to its first keyframe, in ms; None: none has come yet.
+    cold_ms: int | None = None
+    #: The same for a viewer who came when the stream was warm; None: not measured yet.
+    warm_ms: int | None = None
+    #: Why it is not warm, secrets masked; empty when healthy.
+    error: str = ""
+
+
 class Observed(Struct):
     """A task's status as its worker measured it."""
 
@@ -192,6 +247,7 @@ class Observed(Struct):
     since: int
     sources: tuple[NodeStatus, ...] = ()
     sinks: tuple[NodeStatus, ...] = ()
+    holds: tuple[HoldStatus, ...] = ()
     #: Id of the source that is on air; empty: none.
     on_air: str = ""
     #: What is wrong, for ErrorInfo; empty when healthy.

@@ -6,8 +6,10 @@ from typing import Protocol, TypeVar
 from penstock.tasks.model import (
     AccessKey,
     Account,
+    Area,
     Desired,
     Domain,
+    Edge,
     Event,
     Observed,
     SdkApp,
@@ -254,6 +256,14 @@ class LiveStatus(Protocol):
 
     def waiting(self) -> str:
         """Why nobody takes a task that is due: ``no worker``, ``no capacity (200/200)``; empty: one will."""
+        ...
+
+
+class Edges(Protocol):
+    """The operator's edge nodes, as they are registered now."""
+
+    def of_area(self, area: Area) -> Sequence[Edge]:
+        """Those that serve an area, by name: its own and the global ones; `Area.GLOBAL`: all."""
         ...
 
 
