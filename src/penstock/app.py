@@ -154,6 +154,7 @@ def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Tr
         "rtmp": Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump)),
         "http": Transport(source=child),
         "https": Transport(source=child),
+        "rtsp": Transport(source=child),
     }
 
 

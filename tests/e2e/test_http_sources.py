@@ -81,7 +81,7 @@ def assert_every_picture(cloud: Cloud, source: str, sink: SinkThread, folder: Pa
     reading = measure(folder / "out.flv")
     assert reading.errors == []
     assert len(reading.offsets) >= 4
-    assert max(map(abs, reading.offsets)) <= 45, reading
+    assert abs(reading.offset) <= 20, reading
     return task_id
 
 

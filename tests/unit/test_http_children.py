@@ -18,7 +18,7 @@ from penstock.media import ffmpeg
 from penstock.media.child import Children
 from penstock.media.ffmpeg import FfmpegSource
 from penstock.media.packet import VIDEO
-from penstock.media.proxy import Passage
+from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Pump
 from penstock.net import Policy, authorities
 from tests.http_peer import HERE, Answer, Server, playlist, redirect
@@ -206,13 +206,13 @@ async def test_source_that_never_answers_is_given_up(server: Server, monkeypatch
 # The proxy itself
 
 
-def proof(passage: Passage) -> str:
+def proof(passage: HttpProxy) -> str:
     """The header that a child of this passage sends."""
     token = b64encode(f"{urlsplit(passage.proxy).username}:".encode()).decode()
     return f"Proxy-Authorization: Basic {token}\r\n"
 
 
-async def ask(passage: Passage, request: str, *, token: bool = True) -> str:
+async def ask(passage: HttpProxy, request: str, *, token: bool = True) -> str:
     """Send a request's lines, with the child's token; return the answer."""
     parts = urlsplit(passage.proxy)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -226,7 +226,7 @@ POLICY = Policy([ipaddress.ip_network(f"{HERE}/32")])
 
 
 async def test_proxy_serves_its_child_alone(server: Server) -> None:
-    async with Passage(POLICY, server.url) as mine, Passage(POLICY, server.url) as other:
+    async with HttpProxy(POLICY, server.url) as mine, HttpProxy(POLICY, server.url) as other:
         request = f"GET {server.url}/key HTTP/1.1"
         assert (await ask(mine, request)).endswith("\0" * 16)
         assert (await ask(mine, request, token=False)).startswith("HTTP/1.1 407 ")
@@ -240,7 +240,7 @@ async def test_proxy_serves_its_child_alone(server: Server) -> None:
 
 async def test_origin_gets_a_request_of_its_own_kind(server: Server) -> None:
     """What is between the child and us does not go on."""
-    async with Passage(POLICY, server.url) as passage:
+    async with HttpProxy(POLICY, server.url) as passage:
         request = f"GET http://u:p@{HERE}:{server.port}/key?a=b HTTP/1.1\r\nHost: other.example\r\nRange: bytes=0-"
         await ask(passage, f"{request}\r\nProxy-Connection: keep-alive\r\nConnection: keep-alive")
     assert server.heads == [
@@ -249,7 +249,7 @@ async def test_origin_gets_a_request_of_its_own_kind(server: Server) -> None:
 
 
 async def test_tunnel_leads_to_checked_addresses_only(server: Server) -> None:
-    async with Passage(POLICY, server.url) as passage:
+    async with HttpProxy(POLICY, server.url) as passage:
         refused = await ask(passage, f"CONNECT 127.0.0.1:{server.port} HTTP/1.1")
         assert refused.startswith("HTTP/1.1 403 ")
         assert "network.allow" in passage.failure
@@ -280,7 +280,7 @@ async def test_tunnel_leads_to_checked_addresses_only(server: Server) -> None:
     ],
 )
 async def test_proxy_refuses_anything_else(server: Server, request_line: str) -> None:
-    async with Passage(POLICY, server.url) as passage:
+    async with HttpProxy(POLICY, server.url) as passage:
         answer = await ask(passage, request_line.format(server.url))
         assert answer.split(" ")[:2] in (["HTTP/1.1", "400"], ["HTTP/1.1", "502"])
     assert server.heads == []

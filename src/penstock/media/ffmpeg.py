@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SourceError
 from penstock.media.child import Children
 from penstock.media.flv import FlvReader
-from penstock.media.proxy import Passage
+from penstock.media.loopback import Loopback
+from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Connection, OnMessage, Pump
+from penstock.media.rtsp import RtspRelay
 from penstock.net import Policy
 
 #: Seconds for a child to connect, to find out what the source is, and to hand us the first of it.
 PATIENCE = 20
 #: Seconds that a child may take to end once it has nothing more to say.
 _END = 2
+#: Microseconds without a byte after which FFmpeg gives up.
+_TIMEOUT = "10000000"
 #: FFmpeg's words before what is wrong with an input.
 _PREAMBLE = "Error opening input files: "
 
@@ -28,16 +33,32 @@ _PLAYLIST = [
 ]
 
 
-def http_input(passage: Passage, url: str) -> list[str]:
-    """FFmpeg's input options for what HTTP brings: HLS, MPEG-TS, audio and files, at their own pace.
-
-    `url` is the caller's; it only tells whether a playlist is meant.
-    """
-    return [
-        *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", passage.proxy),
-        *("-rw_timeout", "10000000", "-readrate", "1", *(_PLAYLIST if ".m3u8" in url.lower() else ())),
-        *("-i", passage.url),
+def open_http(policy: Policy, url: str) -> tuple[Loopback, list[str]]:
+    """The proxy for a source over HTTP (HLS, MPEG-TS, audio, files), and FFmpeg's input options: at its own pace."""
+    proxy = HttpProxy(policy, url)
+    return proxy, [
+        *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", proxy.proxy),
+        *("-rw_timeout", _TIMEOUT, "-readrate", "1", *(_PLAYLIST if ".m3u8" in url.lower() else ())),
     ]
+
+
+def open_rtsp(policy: Policy, url: str) -> tuple[Loopback, list[str]]:
+    """The relay for an RTSP source, and FFmpeg's input options: everything over its one TCP connection."""
+    options = [
+        "-protocol_whitelist",
+        "tcp",
+        "-format_whitelist",
+        "rtsp",
+        "-rtsp_transport",
+        "tcp",
+        "-timeout",
+        _TIMEOUT,
+    ]
+    return RtspRelay(policy, url), options
+
+
+#: How a child takes a source, by the scheme of its URL.
+OPEN = {"http": open_http, "https": open_http, "rtsp": open_rtsp}
 
 
 def command(program: str, inputs: Sequence[str]) -> list[str]:
@@ -51,7 +72,7 @@ def command(program: str, inputs: Sequence[str]) -> list[str]:
 
 
 class FfmpegSource:
-    """Takes an HTTP source by one FFmpeg child, through the proxy."""
+    """Takes a source by one FFmpeg child, which reaches it through a door of ours."""
 
     def __init__(self, program: str, children: Children, policy: Policy, pump: Pump, url: str) -> None:
         self._program = program
@@ -62,19 +83,16 @@ class FfmpegSource:
 
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""
-        failure = ""
-        try:
-            async with Passage(self._policy, self._url) as passage:
-                try:
-                    reason = await self._run(passage, connected, on_media)
-                finally:
-                    failure = passage.failure
-        except MediaError as error:
-            reason = error.message.removeprefix(_PREAMBLE)
-        raise SourceError(failure or reason)
+        door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._url)
+        async with door:
+            try:
+                reason = await self._run(command(self._program, [*options, "-i", door.url]), connected, on_media)
+            except MediaError as error:
+                reason = error.message
+        raise SourceError(door.failure or reason.removeprefix(_PREAMBLE))
 
-    async def _run(self, passage: Passage, connected: Callable[[Connection], None], on_media: OnMessage) -> str:
-        argv = command(self._program, http_input(passage, self._url))
+    async def _run(self, argv: Sequence[str], connected: Callable[[Connection], None], on_media: OnMessage) -> str:
+        """Return why the child has ended."""
         async with self._children.run(argv) as child:
             try:
                 async with asyncio.timeout(PATIENCE):

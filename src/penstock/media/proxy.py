@@ -8,12 +8,13 @@ import asyncio
 import base64
 import secrets
 import socket
-from contextlib import closing, suppress
-from typing import NamedTuple, Self
+from contextlib import closing
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
 from penstock.log import mask_url
+from penstock.media.loopback import Loopback, copy
 from penstock.net import Policy
 
 #: The name that stands for the caller's URL; nothing else ever has it (RFC 6761).
@@ -23,7 +24,6 @@ _ALIAS_URL = f"http://{_ALIAS}/index.m3u8"
 _MAX_HEAD = 32768
 #: Seconds for a child to say what it wants.
 _PATIENCE = 10
-_RECEIVE = 1 << 18
 #: Headers that are between the child and us alone (RFC 9110, section 7.6.1).
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"upgrade", b"host"}
 
@@ -40,95 +40,61 @@ class _Request(NamedTuple):
         return next(values, b"")
 
 
-class Passage:
-    """One child's way out: `proxy` is its HTTP proxy, `url` its input. Open while used as a context manager."""
+class HttpProxy(Loopback):
+    """The proxy of one child: FFmpeg's option ``-http_proxy`` is `proxy`."""
+
+    url = _ALIAS_URL
 
     def __init__(self, policy: Policy, source: str) -> None:
-        """`source` is the caller's URL."""
-        self.url = _ALIAS_URL
-        #: Why the child's last request could not be carried out; empty: it could.
-        self.failure = ""
-        self._policy = policy
-        self._source = source
-        self._loop = asyncio.get_running_loop()
-        self._serving: set[asyncio.Task[None]] = set()
+        super().__init__(policy, source)
         token = secrets.token_hex(16)
         self._key = b"Basic " + base64.b64encode(f"{token}:".encode())
-        try:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        except OSError as error:
-            raise MediaError(f"the proxy cannot be opened: {(error.strerror or str(error)).lower()}") from error
-        self._listener.setblocking(False)
-        self.proxy = f"http://{token}:@127.0.0.1:{self._listener.getsockname()[1]}"
+        self.proxy = f"http://{token}:@127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> Self:
-        self._accepting = self._loop.create_task(self._accept(), name="proxy")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        tasks = [self._accepting, *self._serving]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        self._listener.close()
-
-    async def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = await self._loop.sock_accept(self._listener)
-            except OSError:  # no descriptor is left: there may be one in a while
-                await asyncio.sleep(0.1)
-                continue
-            task = self._loop.create_task(self._serve(client), name="proxy connection")
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, client: socket.socket) -> None:
-        with closing(client), suppress(OSError, TimeoutError):
-            client.setblocking(False)
-            async with asyncio.timeout(_PATIENCE):
-                request = await _receive_request(client)
-            if request is None:
-                await self._answer(client, b"400 Bad Request")
-                return
-            if request.header(b"proxy-authorization") != self._key:
-                # FFmpeg takes the offset that it asked for even from an answer that only wants its token.
-                offset = request.header(b"range").removeprefix(b"bytes=").partition(b"-")[0]
-                content_range = b"Content-Range: bytes %s-%s/*" % (offset, offset)
-                challenge = b"Proxy-Authenticate: Basic realm=penstock"
-                await self._answer(client, b"407 Proxy Authentication Required", challenge, content_range)
-                return
+    async def serve(self, client: socket.socket) -> None:
+        """Carry out one request."""
+        async with asyncio.timeout(_PATIENCE):
+            request = await _receive_request(client)
+        if request is None:
+            await self._answer(client, b"400 Bad Request")
+        elif request.header(b"proxy-authorization") != self._key:
+            # FFmpeg takes the offset that it asked for even from an answer that only wants its token.
+            offset = request.header(b"range").removeprefix(b"bytes=").partition(b"-")[0]
+            content_range = b"Content-Range: bytes %s-%s/*" % (offset, offset)
+            challenge = b"Proxy-Authenticate: Basic realm=penstock"
+            await self._answer(client, b"407 Proxy Authentication Required", challenge, content_range)
+        else:
             await self._pass(client, request)
 
     async def _pass(self, client: socket.socket, request: _Request) -> None:
-        """Carry out one request: a tunnel for HTTPS, else a GET or a HEAD."""
+        """A tunnel for HTTPS, else a GET or a HEAD."""
         if request.method == "CONNECT":
             url = f"https://{request.target}/"
         elif request.target.startswith((f"http://{_ALIAS}/", f"http://{_ALIAS}:")):
-            await self._answer(client, b"302 Found", b"Location: " + self._source.encode())
+            await self._answer(client, b"302 Found", b"Location: " + self.source.encode())
             return
         else:
             url = request.target
         try:
             if request.method not in ("CONNECT", "GET", "HEAD") or urlsplit(url).scheme not in ("http", "https"):
                 raise MediaError(f"a child may not ask for {request.method} {urlsplit(url).scheme}")
-            upstream = await self._policy.connect(url)
+            upstream = await self.policy.connect(url)
         except (AddressRefused, MediaError, ValueError) as error:
-            self.failure = str(error) if _host(url) == _host(self._source) else f"{error} ({mask_url(url)})"
+            self.failure = str(error) if _host(url) == _host(self.source) else f"{error} ({mask_url(url)})"
             refused = isinstance(error, AddressRefused)
             await self._answer(client, b"403 Forbidden" if refused else b"502 Bad Gateway")
             return
         self.failure = ""
         with closing(upstream):
             if request.method == "CONNECT":
-                await self._loop.sock_sendall(client, b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await self.loop.sock_sendall(client, b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
-                await self._loop.sock_sendall(upstream, _forwarded(request))
+                await self.loop.sock_sendall(upstream, _forwarded(request))
             await _join(client, upstream)
 
     async def _answer(self, client: socket.socket, status: bytes, *headers: bytes) -> None:
         head = [b"HTTP/1.1 " + status, *headers, b"Content-Length: 0", b"Connection: close", b"", b""]
-        await self._loop.sock_sendall(client, b"\r\n".join(head))
+        await self.loop.sock_sendall(client, b"\r\n".join(head))
 
 
 async def _receive_request(client: socket.socket) -> _Request | None:
@@ -170,18 +136,10 @@ def _name(line: bytes) -> bytes:
 
 async def _join(client: socket.socket, upstream: socket.socket) -> None:
     """Pass bytes both ways until one side ends."""
-    ways = [asyncio.ensure_future(_copy(client, upstream)), asyncio.ensure_future(_copy(upstream, client))]
+    ways = [asyncio.ensure_future(copy(client, upstream)), asyncio.ensure_future(copy(upstream, client))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for way in ways:
             way.cancel()
         await asyncio.wait(ways)
-
-
-async def _copy(source: socket.socket, sink: socket.socket) -> None:
-    loop, buffer = asyncio.get_running_loop(), bytearray(_RECEIVE)
-    view = memoryview(buffer)
-    with suppress(OSError):
-        while size := await loop.sock_recv_into(source, buffer):
-            await loop.sock_sendall(sink, view[:size])

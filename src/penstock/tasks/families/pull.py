@@ -43,7 +43,7 @@ REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
 #: The vendor documents all of these; the next two say which of them this build speaks.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
-SERVED_SOURCES = frozenset({"http", "https", "rtmp"})
+SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtsp"})
 SERVED_SINKS = frozenset({"rtmp"})
 
 #: Longest comment, in bytes of UTF-8.
