@@ -5,7 +5,8 @@
     PenstockError
     ├── ConfigError                a setting, a flag or DATA itself cannot be used
     ├── StoreError                 the database cannot answer now
-    │   └── SchemaTooNew           DATA was written by a newer Penstock
+    │   ├── SchemaTooNew           DATA was written by a newer Penstock
+    │   └── DatabaseDamaged        its file is not as SQLite left it
     ├── Refused                    a caller asked for what cannot be; families and services raise these
     │   ├── InvalidSourceUrl
     │   ├── InvalidToUrl
@@ -51,6 +52,10 @@ class StoreError(PenstockError):
 
 class SchemaTooNew(StoreError):
     """The database was written by a newer version of Penstock."""
+
+
+class DatabaseDamaged(StoreError):
+    """The database is damaged."""
 
 
 class Refused(PenstockError):

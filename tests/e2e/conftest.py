@@ -37,12 +37,13 @@ def penstock_server(tmp_path: Path, data_with_account: tuple[Path, Mapping[str, 
         workers: int = 2,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str | Path] = (),
         start: bool = True,
     ) -> PenstockServer:
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
         shutil.copytree(template, folder / "data")
-        server = PenstockServer(folder, account, workers=workers, arguments=arguments, env=env)
+        server = PenstockServer(folder, account, workers=workers, arguments=arguments, env=env, prefix=prefix)
         servers.append(server)
         return server.start() if start else server
 

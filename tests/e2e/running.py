@@ -67,6 +67,7 @@ class PenstockServer:
     Args:
         folder: for DATA, the ready file and the log; DATA stays when the server goes.
         account: what `penstock account create demo --json` printed for this DATA.
+        prefix: a command that becomes the server, e.g. ``prlimit --nofile=64``.
     """
 
     def __init__(
@@ -77,11 +78,12 @@ class PenstockServer:
         workers: int = 2,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str | Path] = (),
     ) -> None:
         self.data, self.ready_file, self.log_file = folder / "data", folder / "ready.json", folder / "server.log"
         self._accounts = {"demo": account}
         self.workers = workers
-        self._arguments, self._env = arguments, environment(**(env or {}))
+        self._arguments, self._env, self._prefix = arguments, environment(**(env or {})), prefix
         self._ports = {"http": 0, "media": 0, "rtmp": 0}
         self._process: subprocess.Popen[bytes] | None = None
         self._ever_started: set[int] = set()
@@ -99,11 +101,20 @@ class PenstockServer:
     def launch(self) -> None:
         """Start it without waiting."""
         listeners = [word for name, port in self._ports.items() for word in (f"--{name}", f"127.0.0.1:{port}")]
-        serve: list[str | Path] = [PENSTOCK, "serve", "--data", self.data, "--ready-file", self.ready_file, *listeners]
+        serve: list[str | Path] = [
+            *self._prefix,
+            PENSTOCK,
+            "serve",
+            "--data",
+            self.data,
+            "--ready-file",
+            self.ready_file,
+            *listeners,
+        ]
+        tied = ["setpriv", "--pdeathsig", "KILL", "--"]  # killed with the tests, however they end
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                # Killed with the tests, however they end.
-                ["setpriv", "--pdeathsig", "KILL", "--", *serve, "--workers", str(self.workers), *self._arguments],
+                [*tied, *self._prefix, *serve, "--workers", str(self.workers), *self._arguments],
                 env=self._env,
                 stderr=log,
                 start_new_session=True,

@@ -99,9 +99,16 @@ class Changer(Caller):
         self._doubtful: defaultdict[str, set[str | None]] = defaultdict(set)
         self._made: list[str] = []
         self.acknowledged = 0
+        #: The other answers, and the longest wait for one, in seconds.
+        self.codes: set[str] = set()
+        self.slowest = 0.0
 
     def call(self) -> None:
-        turn = next(self._turns)
+        began = time.monotonic()
+        self._turn(next(self._turns))
+        self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def _turn(self, turn: int) -> None:
         if turn % 5 == 0:
             self._make(str(turn))
         elif turn % 5 == 1 and self._made:
@@ -116,7 +123,8 @@ class Changer(Caller):
             task_id = self._cloud.create(
                 "rtmp://127.0.0.1/live/a", "rtmp://127.0.0.1/live/b", StartTime=utc(40000), Comment=comment
             )
-        except TencentCloudSDKException:
+        except TencentCloudSDKException as error:
+            self.codes.add(error.get_code())
             return
         self._made.append(task_id)
         self._acknowledged[task_id] = comment
@@ -125,7 +133,8 @@ class Changer(Caller):
     def _change(self, task_id: str, to: str | None, change: Callable[[], None]) -> None:
         try:
             change()
-        except TencentCloudSDKException:
+        except TencentCloudSDKException as error:
+            self.codes.add(error.get_code())
             self._doubtful[task_id].add(to)
         else:
             self._acknowledged[task_id] = to

@@ -27,7 +27,7 @@ def fleet(
     settings = {"PENSTOCK_API_RATE_LIMIT": "0", "PENSTOCK_SERVER_WATCHDOG": str(request.param)}
     server = PenstockServer(folder, account, env=settings)
     try:
-        with Fleet(server.start(), request.param) as fleet:
+        with Fleet(server.start(), watchdog=request.param) as fleet:
             yield fleet
     finally:
         print(server.log)  # shown if a test has failed

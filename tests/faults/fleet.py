@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple, Self
@@ -42,9 +42,18 @@ class Delivery(NamedTuple):
 class Fleet:
     """The relays, and the world around them."""
 
-    def __init__(self, server: PenstockServer, watchdog: float) -> None:
+    def __init__(
+        self,
+        server: PenstockServer,
+        *,
+        outside: int = OUTSIDE,
+        from_hub: int = FROM_HUB,
+        to_hub: int = TO_HUB,
+        watchdog: float = 10,
+    ) -> None:
         """`watchdog` is the server's, in seconds."""
         self.server, self.watchdog = server, watchdog
+        self._sizes = outside, from_hub, to_hub
         server.command("account", "limit", "demo", "tasks", "100000")
         self.cloud = self.client()
         self.relays: list[Relay] = []
@@ -63,15 +72,16 @@ class Fleet:
         hub = f"{self.server.rtmp}/live"
         port = urlsplit(hub).port or 0
         outside = sink.url.rpartition("/")[0]
-        for number in range(OUTSIDE):
+        for number in range(self._sizes[0]):
             self._relay(f"out-{number}", origin.url, outside)
-        for number in range(FROM_HUB):
+        for number in range(self._sizes[1]):
             origin.call(partial(origin.peer.publish, port, f"in-{number}"))
             self._relay(f"from-{number}", f"{hub}/in-{number}", outside, by_hub=True)
-        for number in range(TO_HUB):
+        for number in range(self._sizes[2]):
             sink.call(partial(sink.peer.play, port, f"to-{number}"))
             self._relay(f"to-{number}", origin.url, hub, by_hub=True)
         until(self.delivers, within=30, what="all deliver")
+        until(self.is_active, what="the API says so")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,6 +96,10 @@ class Fleet:
         locks = {path.stem: int(path.read_text()) for path in (self.server.data / "run").glob("*.lock")}
         return {relay: locks[tasks[relay.task_id]["owner"]] for relay in self.relays}
 
+    def is_active(self) -> bool:
+        """Whether the API says of all that they run."""
+        return all(self.cloud.run_status(relay.task_id) == "active" for relay in self.relays)
+
     def last(self, relay: Relay, *, before: float) -> float:
         """When (s) the newest picture came that came before this."""
         return next((shown.at for shown in reversed(self._counter.shown[relay.name]) if shown.at < before), 0.0)
@@ -94,6 +108,16 @@ class Fleet:
         """Whether pictures arrive everywhere, and have done so since."""
         now = time.monotonic()
         return all(max(since, now - GAP) < self.last(relay, before=now) for relay in self.relays)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Every picture of every relay arrives in spite of what is done meanwhile."""
+        self.mark()
+        yield
+        done_at = time.monotonic()
+        until(lambda: self.delivers(done_at), what="all deliver")
+        found = {relay.name: self.delivery(relay) for relay in self.relays}
+        assert {name: delivery.lost for name, delivery in found.items() if delivery.lost} == {}
 
     def mark(self) -> None:
         """`delivery` looks at what came from now on."""
@@ -110,6 +134,11 @@ class Fleet:
             back_at=back_at if pause > GAP else None,
             doubles=_returns(shown),
         )
+
+
+def small(server: PenstockServer) -> Fleet:
+    """Six relays, of every kind, for faults that hit no process."""
+    return Fleet(server, outside=4, from_hub=1, to_hub=1)
 
 
 def _returns(shown: list[Shown]) -> int:

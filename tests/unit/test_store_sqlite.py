@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import StoreError
+from penstock.errors import DatabaseDamaged, StoreError
+from penstock.store import sqlite
 from penstock.store.sql import SqlStore, open_store
 from tests.unit.making import open_new
 
@@ -71,3 +72,28 @@ async def test_page_is_cut_from_an_index_in_its_order(
     assert step in plan
     # Only the page's own rows are sorted, after they were found.
     assert [index for index, one in enumerate(plan) if "TEMP B-TREE" in one] == [len(plan) - 1]
+
+
+def test_damage_in_a_late_page_is_seen_at_the_start(tmp_path: Path) -> None:
+    open_new(tmp_path).close()
+    path = tmp_path / "penstock.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4096] + b"\xff" * 4096)
+    before = path.read_bytes()
+    with pytest.raises(DatabaseDamaged, match=f"Move {path} away, and bring back a backup by `penstock restore FILE`"):
+        open_store("", tmp_path, KEY, migrate=True)
+    assert path.read_bytes() == before
+
+
+def test_start_looks_for_damage_for_so_long_and_no_longer(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_LOOK_EVERY", 1)
+    with store._engine.connect() as connection:
+        store._database.look_over(connection, seconds=-1.0)
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+
+
+async def test_full_disk_is_found_by_the_probe(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.probe()
+    monkeypatch.setattr(sqlite, "ROOM", 1 << 62)
+    with pytest.raises(StoreError, match=r"The disk under the database .* is full"):
+        await store.probe()

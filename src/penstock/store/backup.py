@@ -110,7 +110,7 @@ def _database(database_url: str, data: Path) -> Path:
 def _copy(database: Path, copy: Path) -> None:
     """One moment of a database, by SQLite's own means; nobody has to wait for it."""
     with (
-        translated(Sqlite),
+        translated(Sqlite(database, connections=1)),
         closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as source,
         closing(sqlite3.connect(copy)) as target,
     ):

@@ -17,6 +17,10 @@ class Errors(Protocol):
         """An error in one line, without values of rows."""
         ...
 
+    def is_damage(self, error: BaseException) -> bool:
+        """Whether it says that the database is damaged."""
+        ...
+
 
 class Database(Errors, Protocol):
     """One database, and how to speak to it. The driver's own transactions are switched off: see `begin_read`."""
@@ -43,8 +47,12 @@ class Database(Errors, Protocol):
         """It has been found to be ours."""
         ...
 
+    def look_over(self, connection: Connection, *, seconds: float | None = None) -> None:
+        """Raise `DatabaseDamaged` if damage can be seen; of a large database, what can be seen in so many seconds."""
+        ...
+
     def check_place(self) -> None:
-        """Raise `StoreError` if what was opened is not where it was."""
+        """Raise `StoreError` if what was opened is not where it was, or if its disk is full."""
         ...
 
     def is_lost(self, driver_connection: Any) -> bool:

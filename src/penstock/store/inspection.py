@@ -40,10 +40,7 @@ def examine(database: Database, sealer: Sealer) -> str:
     `sealer` has another key than it was written with.
     """
     with translated(database), database.engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-            if verdict != "ok":
-                raise StoreError(f"The database is damaged: {verdict}.")
+        database.look_over(connection)
         revision = migrations.current(connection)
         if revision is None:
             raise StoreError("This database is empty.")

@@ -143,6 +143,9 @@ class Postgresql:
     def opened(self) -> None:
         """As `Database.opened`."""
 
+    def look_over(self, connection: Connection, *, seconds: float | None = None) -> None:
+        """As `Database.look_over`: that is its administrator's."""
+
     def check_place(self) -> None:
         """As `Database.check_place`: whoever has the address has the database."""
 
@@ -153,6 +156,10 @@ class Postgresql:
     def is_collision(self, error: BaseException) -> bool:
         """As `Database.is_collision`: a deadlock, for one; SQL's own class of errors."""
         return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("40")
+
+    def is_damage(self, error: BaseException) -> bool:
+        """As `Errors.is_damage`: what it says of itself is best left in its own words."""
+        return False
 
     @staticmethod
     def reason(error: BaseException) -> str:

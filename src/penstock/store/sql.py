@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, event, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from penstock.errors import ConfigError, StoreError
+from penstock.errors import ConfigError, DatabaseDamaged, StoreError
 from penstock.store import migrations, schema
 from penstock.store.database import Database, Errors
 from penstock.store.secrets import Sealer, load_sealer
@@ -34,6 +34,8 @@ READERS = 2
 CONNECTIONS = READERS + 1
 #: How long a caller waits for an answer, its turn included, in seconds.
 PATIENCE = 8.0
+#: How long a start may look for damage, in seconds.
+LOOK_OVER = 1.0
 #: How often a write is tried that the database undoes because of what others write.
 TRIES = 5
 
@@ -151,6 +153,7 @@ class SqlStore:
         """Bring the tables up to date, in one transaction, and see that our key fits."""
         with translated(self._database), self._writing.connect() as connection, connection.begin():
             self._database.allow_time(connection)
+            self._database.look_over(connection, seconds=LOOK_OVER)
             migrations.upgrade(connection)
             if connection.execute(select(schema.key_check)).first() is None:
                 sealed = self._sealer.seal(_KEY_CHECK, "key_check")
@@ -203,6 +206,7 @@ def open_store(
         ConfigError: the URL or the key cannot be used.
         SchemaTooNew: a newer Penstock wrote the database.
         StoreError: the database is absent, not ours, or cannot be opened; a server of another DATA works on it.
+        DatabaseDamaged: its file is damaged; it is left as it is.
     """
     database = named_database(database_url, data, serves=not inline)
     try:
@@ -214,6 +218,10 @@ def open_store(
             if database.is_new():
                 raise StoreError(f"There is no database {database}; `penstock serve` makes it.")
             return _checked(SqlStore(database, load_sealer(data, security_key, fresh=False), inline=inline))
+    except DatabaseDamaged as error:
+        database.engine.dispose()
+        advice = f"Move {database} away, and bring back a backup by `penstock restore FILE`."
+        raise DatabaseDamaged(f"{error.message} Nothing has been changed in it. {advice}") from error
     except BaseException:
         database.engine.dispose()
         raise
@@ -297,5 +305,8 @@ def translated(database: Errors) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = database.reason(getattr(error, "orig", None) or error)
+        cause = getattr(error, "orig", None) or error
+        reason = database.reason(cause)
+        if database.is_damage(cause):
+            raise DatabaseDamaged(f"The database is damaged: {reason}.") from error
         raise StoreError(f"The database cannot answer: {reason}.") from error

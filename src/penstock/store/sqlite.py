@@ -1,16 +1,24 @@
 """SQLite: the database is a file. Writers wait for each other, from all processes; readers for nobody."""
 
+import math
+import os
 import sqlite3
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, create_engine, event
 
-from penstock.errors import StoreError
+from penstock.errors import DatabaseDamaged, StoreError
 
 #: How long a transaction waits for another process's write, in ms.
 BUSY_TIMEOUT = 5000
+#: A disk with less room is full, in bytes.
+ROOM = 1 << 16
+#: SQLite's instructions between two looks at the time.
+_LOOK_EVERY = 10_000
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 #: For tests and simulations.
 MEMORY = Path(":memory:")
 
@@ -59,6 +67,25 @@ class Sqlite:
         """As `Database.check_place`."""
         if self._identity() != self._opened:
             raise StoreError(f"The database {self._path} is gone, or another one is in its place.")
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < ROOM:
+            raise StoreError(f"The disk under the database {self._path} is full.")
+
+    def look_over(self, connection: Connection, *, seconds: float | None = None) -> None:
+        """As `Database.look_over`."""
+        driver: Any = connection.connection.driver_connection
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        driver.set_progress_handler(lambda: time.monotonic() > end, _LOOK_EVERY)
+        try:
+            [verdict] = driver.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_INTERRUPT":
+                raise
+        else:
+            if verdict != "ok":
+                raise DatabaseDamaged(f"The database is damaged: {verdict}.")
+        finally:
+            driver.set_progress_handler(None, 0)
 
     def is_lost(self, driver_connection: Any) -> bool:
         """As `Database.is_lost`: a file has no connection to lose."""
@@ -72,6 +99,10 @@ class Sqlite:
     def reason(error: BaseException) -> str:
         """As `Errors.reason`."""
         return str(error).splitlines()[0]
+
+    def is_damage(self, error: BaseException) -> bool:
+        """As `Errors.is_damage`."""
+        return getattr(error, "sqlite_errorname", "").startswith(_DAMAGE)
 
     def _identity(self) -> tuple[int, int] | None:
         """Which file is there now; None: there is none."""
