@@ -261,6 +261,7 @@ def _run(part: "Part", leash: int | None) -> None:
 
 async def _api(config: Config, leash: "Leash") -> None:
     from penstock.api import tls
+    from penstock.api.door import Door
     from penstock.api.limits import Rates
     from penstock.api.metrics import Metrics
     from penstock.api.readiness import Readiness
@@ -286,8 +287,8 @@ async def _api(config: Config, leash: "Leash") -> None:
         addresses=policy(config),
         max_task_days=config.live.max_task_days,
     )
-    rates = Rates(config.api.rate_limit, now=time.monotonic)
-    tencent = Tencent([live(tasks)], store=store, clock=clock, rates=rates)
+    door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
+    tencent = Tencent([live(tasks)], door=door, clock=clock)
     readiness = Readiness(store, synced=sockets.synced.is_set)
     app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics(sockets.load))
     try:

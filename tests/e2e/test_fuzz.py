@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.api.schema import fields_of
 from penstock.api.tencent import live
-from penstock.api.tencent.schema import fields_of
 from penstock.tasks.accounts import NewAccount
 from penstock.tasks.service import PullTasks
 from tests.e2e.cloud import utc

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from msgspec import inspect
 
-from penstock.api.tencent import codes, live, schema
+from penstock.api import schema
+from penstock.api.tencent import codes, live
 from penstock.api.tencent.wire import Service
 from penstock.tasks.service import PullTasks
 from tests.tencent import proofs

@@ -18,6 +18,7 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.live.v20180801.live_client import LiveClient
 
+from penstock.api.door import Door
 from penstock.api.limits import Rates
 from penstock.api.metrics import Metrics
 from penstock.api.server import create_app, serve
@@ -74,7 +75,8 @@ class Endpoint:
         policy = Policy([ipaddress.ip_network("127.0.0.0/8")])
         tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
         self.rates = Rates(rate_limit, now=time.monotonic)
-        self.tencent = Tencent([live(tasks)], store=self.store, clock=self.now, rates=self.rates)
+        self.door = Door(self.store, self.rates)
+        self.tencent = Tencent([live(tasks)], door=self.door, clock=self.now)
         self.app = create_app(self.tencent, obstacle=self._obstacle, metrics=Metrics(self.reports.load))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)

@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from penstock.api.tencent.calls import BodyTooLarge
-from penstock.api.tencent.signature import Head
+from penstock.api.http import BodyTooLarge, Head
 from tests.tencent import signing
 
 SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from penstock.api.tencent import schema
-from penstock.api.tencent.calls import ReadBody, call_of
+from penstock.api import schema
+from penstock.api.http import Head, ReadBody, Reply
+from penstock.api.tencent.calls import call_of
 from penstock.api.tencent.codes import ApiError
-from penstock.api.tencent.signature import Head
-from penstock.api.tencent.wire import Reply, Tencent
+from penstock.api.tencent.wire import Tencent
 
 FILE = Path(__file__).with_name("proofs.json")
 

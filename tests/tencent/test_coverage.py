@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.api.tencent import schema
+from penstock.api import schema
 from penstock.api.tencent.wire import Service
 from tests.tencent import coverage, proofs
 from tests.tencent.proofs import Proof

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from penstock.api.http import Head
+from penstock.api.schema import Part, Request
 from penstock.api.tencent import forms
 from penstock.api.tencent.calls import Call, call_of
 from penstock.api.tencent.codes import ApiError
-from penstock.api.tencent.schema import Part, Request
-from penstock.api.tencent.signature import Head
 from penstock.tasks.accounts import NewAccount
 from tests.tencent import signing
 from tests.tencent.endpoint import Client, Endpoint

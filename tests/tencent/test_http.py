@@ -12,8 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from penstock.api import server
-from penstock.api.tencent.calls import BodyLost
-from penstock.api.tencent.signature import Head
+from penstock.api.http import BodyLost, Head
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount
 from tests.tencent import heads

@@ -38,7 +38,7 @@ class Seconds:
 def seconds(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Seconds:
     """The documented rates, and time that stands still unless a test moves it."""
     seconds = Seconds()
-    monkeypatch.setattr(endpoint.tencent, "_rates", limits.Rates(1, now=lambda: seconds.now))
+    monkeypatch.setattr(endpoint.door, "_rates", limits.Rates(1, now=lambda: seconds.now))
     return seconds
 
 
@@ -98,7 +98,7 @@ def test_an_account_with_too_many_calls_waiting_is_refused_and_another_is_served
     endpoint: Endpoint, account: NewAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first caller's calls hang in the database; the second one's never wait for them."""
-    monkeypatch.setattr(endpoint.tencent, "_turns", limits.Turns(at_once=1, waiting=3))
+    monkeypatch.setattr(endpoint.door, "_turns", limits.Turns(at_once=1, waiting=3))
     hanging = Hanging(endpoint)
     monkeypatch.setattr(endpoint.store, "read", hanging.read)
     other = endpoint.account()

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from penstock import errors
+from penstock.api.schema import Answer, AnswerPart, Request
 from penstock.api.tencent import forms, live, schema
 from penstock.api.tencent.live import (
     CreateLivePullStreamTask,
@@ -17,7 +18,6 @@ from penstock.api.tencent.live import (
     DescribeLivePullStreamTaskStatus,
     ModifyLivePullStreamTask,
 )
-from penstock.api.tencent.schema import AnswerPart, Request
 from tests.tencent.vendor import MAY_BE_ABSENT, NOT_ANSWERED, NOT_SERVED, OURS, SITES, VENDOR, fields
 
 REQUESTS: list[type[Request]] = [
@@ -29,10 +29,10 @@ REQUESTS: list[type[Request]] = [
 ]
 ANSWERS: dict[str, type[AnswerPart]] = {
     "CreateLivePullStreamTask": live.TaskCreated,
-    "DeleteLivePullStreamTask": schema.Answer,
+    "DeleteLivePullStreamTask": Answer,
     "DescribeLivePullStreamTasks": live.TasksDescribed,
     "DescribeLivePullStreamTaskStatus": live.StatusDescribed,
-    "ModifyLivePullStreamTask": schema.Answer,
+    "ModifyLivePullStreamTask": Answer,
 }
 PARTS: dict[str, type[AnswerPart]] = {
     "PullStreamTaskInfo": live.PullStreamTaskInfo,

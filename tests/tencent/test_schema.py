@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
+from penstock.api.schema import Part, Request
+from penstock.api.schema import given as given_fields
 from penstock.api.tencent import forms, schema
 from penstock.api.tencent.codes import ApiError
-from penstock.api.tencent.schema import Part, Request
 from tests.tencent import signing
 
 
@@ -192,4 +193,4 @@ def test_absent_is_not_empty() -> None:
     empty = schema.from_json(b'{"TaskId": "1", "SourceUrls": []}', Sample)
 
     assert (absent.source_urls, empty.source_urls) == (UNSET, ())
-    assert schema.given(absent) == {"task_id": "1", "page_size": 10}
+    assert given_fields(absent) == {"task_id": "1", "page_size": 10}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.api.http import Head
 from penstock.api.tencent import signature
 from penstock.api.tencent.calls import call_of
 from penstock.api.tencent.codes import ApiError
-from penstock.api.tencent.signature import Head
 from tests.tencent import signing
 from tests.tencent.heads import HOST, NOW_S, SECRET_ID, SECRET_KEY, post, reader, received
 

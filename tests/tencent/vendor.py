@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import inspect
 
-from penstock.api.tencent import schema
+from penstock.api import schema
 
 VENDOR = json.loads((Path(__file__).parent / "vendor_live.json").read_text())
 SITES = ("mainland", "international")

@@ -19,11 +19,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from penstock.api.http import SMALL_BODY, BodyLost, BodyTooLarge, Head
 from penstock.api.metrics import CONTENT_TYPE, Metrics
 from penstock.api.tencent import calls
-from penstock.api.tencent.calls import BodyLost, BodyTooLarge
-from penstock.api.tencent.signature import Head
-from penstock.api.tencent.wire import SMALL_BODY, Tencent
+from penstock.api.tencent.wire import Tencent
 
 log = structlog.get_logger()
 
@@ -88,7 +87,7 @@ class Api:
             client=head.client,
             ms=round(took * 1000, 1),
         )
-        await respond(send, 200, reply.body, b"application/json")
+        await respond(send, reply.status, reply.body, reply.kind)
 
 
 def create_app(tencent: Tencent, *, obstacle: Callable[[], Awaitable[str]], metrics: Metrics) -> ASGIApp:

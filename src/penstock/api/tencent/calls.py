@@ -5,14 +5,15 @@ in the query of a GET. v1: all of them, flattened, in the query or in a form; no
 """
 
 import re
-from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from penstock.api import door
+from penstock.api.http import BodyTooLarge, Head, ReadBody, media_type
+from penstock.api.schema import Request
 from penstock.api.tencent import codes, forms, schema, signature
-from penstock.api.tencent.signature import Head
 
 #: Bytes of a body, or of a query, by the vendor's pages.
 TC3_LIMIT: Final = 10 * 1024 * 1024
@@ -25,19 +26,7 @@ V1_COMMON: Final = frozenset(
     | {"Token", "Language", "RequestClient"}
 )
 
-R = TypeVar("R", bound=schema.Request)
-
-
-class BodyTooLarge(Exception):
-    """The body is longer than was allowed."""
-
-
-class BodyLost(Exception):
-    """The client went away, or took too long, before its body had come."""
-
-
-#: Reads the whole body, at most so many bytes; may be called again. Raises `BodyTooLarge` or `BodyLost`.
-ReadBody = Callable[[int], Awaitable[bytes]]
+R = TypeVar("R", bound=Request)
 
 
 class Common(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,25 +48,13 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.timestamp)
 
 
-class Call(Protocol):
+class Call(door.Call, Protocol):
     """One call, in either form. Every method may raise `ApiError`."""
 
     common: Common
 
-    def secret_id(self) -> str:
-        """Whose key should have signed it."""
-        ...
-
-    async def arrive(self) -> None:
-        """Wait until all of it is here; before that it cannot be verified."""
-        ...
-
     def verify(self, *, service: str, secret_key: str) -> None:
         """Raise unless the signature is right."""
-        ...
-
-    def parameters(self, kind: type[R]) -> R:
-        """The action's own parameters; those of a call that was not verified must not be believed."""
         ...
 
 
@@ -203,10 +180,6 @@ def form_text(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         raise codes.body_invalid("it is not UTF-8") from None
-
-
-def media_type(head: Head) -> str:
-    return head.header("content-type").partition(";")[0].strip().lower()
 
 
 async def within(read: ReadBody, limit: int) -> bytes:

@@ -7,6 +7,8 @@ Codes that belong to one service stand in that service's module.
 
 from typing import Final
 
+from penstock.api.schema import shown
+
 CHINESE: Final = "zh-CN"
 
 
@@ -21,12 +23,6 @@ class ApiError(Exception):
 
     def message(self, language: str) -> str:
         return self.chinese if language == CHINESE else self.english
-
-
-def shown(value: object) -> str:
-    """A caller's value as it stands in a message: on one line, and short."""
-    text = str(value)
-    return text if len(text) <= 100 and text.isprintable() else ascii(text[:100])[1:-1] + "..."
 
 
 # The request as a whole

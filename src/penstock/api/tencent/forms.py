@@ -6,14 +6,12 @@ All of them become the same tree: ``{"A.0.B": "x"}`` is ``{"A": [{"B": "x"}]}``.
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import msgspec
 
+from penstock.api import http
 from penstock.api.tencent import codes
 
-#: Fields of one request.
-MAX_FIELDS: Final = 10_000
 #: Bytes of the head of one part.
 MAX_PART_HEAD: Final = 4096
 #: Objects and lists inside each other, in a flattened name.
@@ -31,7 +29,7 @@ _JSON_IN_HEAD = re.compile(rb"content-type:[ \t]*application/json\b", re.IGNOREC
 def pairs_of(text: str) -> list[tuple[str, str]]:
     """The parameters of a query or a form, decoded, in their order. Raise `ApiError`."""
     try:
-        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS)
+        return http.pairs_of(text)
     except ValueError:
         raise codes.query_invalid() from None
 
@@ -57,7 +55,7 @@ def parts_of(body: bytes, content_type: str) -> Iterator[tuple[bytes, bytes, byt
         raise codes.body_invalid("its content type names no boundary")
     if not body:
         return
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary, MAX_FIELDS + 1)
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary, http.MAX_FIELDS + 1)
     if not parts or not parts.pop().startswith(b"--"):
         raise codes.body_invalid("it does not end with its boundary, or has too many parts")
     for part in parts:

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from penstock import errors
+from penstock.api.door import Caller, Change, Look
+from penstock.api.schema import Answer, AnswerPart, Part, Request, given
 from penstock.api.tencent import codes
-from penstock.api.tencent.schema import Answer, AnswerPart, Part, Request, given
-from penstock.api.tencent.wire import Caller, Change, Look, Service
+from penstock.api.tencent.wire import Service
 from penstock.errors import Refused
 from penstock.tasks import times
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus

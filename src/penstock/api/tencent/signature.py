@@ -9,14 +9,14 @@ import base64
 import hashlib
 import hmac
 import re
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+from penstock.api.http import Head
 from penstock.api.tencent import codes
 
 #: How far a request's time may lie from ours, in seconds, in both directions.
@@ -25,29 +25,6 @@ WINDOW_S: Final = 300
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 
 V1_METHODS: Final = {"HmacSHA1": "sha1", "HmacSHA256": "sha256"}
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """A request without its body, as it was received."""
-
-    method: str
-    #: Undecoded, without the question mark.
-    query: str
-    #: By lower-case name; values as latin-1 text.
-    headers: Mapping[str, str]
-    #: The address that it came from.
-    client: str = ""
-
-    def header(self, name: str) -> str:
-        return self.headers.get(name, "").strip()
-
-    @property
-    def announced(self) -> int:
-        """Bytes of the body, as far as they are announced; a chunked body may be of any size."""
-        length = self.header("content-length")
-        if length.isdecimal():
-            return int(length)
-        return sys.maxsize if "transfer-encoding" in self.headers else 0
 
 
 class Authorization(msgspec.Struct, frozen=True, kw_only=True):
