@@ -94,6 +94,15 @@ def test_an_audio_header_may_come_after_the_keyframe() -> None:
     assert len(out.sounds) == 93
 
 
+def test_a_keyframe_that_waits_is_not_sent_under_a_header_that_comes_later() -> None:
+    """The source has changed its size meanwhile."""
+    first = replace(CLIP, audio=False).messages()[1:4]
+    second = replace(CLIP, start=80, avc_header=packets.AVC_HEADER_720P).messages()
+    out = Output().play([*first, *second])
+    assert out.headers == [packets.AVC_HEADER_720P, aac_header()]
+    assert [number_of(payload) for _, payload in out.pictures] == list(range(50))
+
+
 def test_a_keyframe_does_not_wait_longer_than_the_patience() -> None:
     """Without metadata nobody knows that there is no sound."""
     source = replace(CLIP, audio=False).messages()[1:]

@@ -97,6 +97,43 @@ def test_clocks_that_jump_in_the_first_moment_are_followed(step: int, at: int) -
     assert rises(time for time, _ in out.of(Kind.SOUND))
 
 
+@pytest.mark.parametrize("kind", ["video", "audio"])
+@pytest.mark.parametrize("step", [HOUR, 4_000, -4_000])
+def test_a_clock_that_jumps_alone_before_the_first_keyframe_goes_on_by_itself(step: int, kind: str) -> None:
+    """The source's relation is that from before."""
+    begun = 2 * HOUR
+    original = Clip(seconds=4, start=begun).messages()
+    key = next(m for m in original if m.type == VIDEO and m.payload[1] == 1)
+    source = [m for m in original if m is not key]  # the next one comes after a second
+    out = Output().play(moved(source, after=begun + 500, **{kind: step}))
+    relation = out.offsets(source, VIDEO).pop() - out.offsets(source, AUDIO).pop()
+    assert abs(relation) <= 45
+    assert len(out.pictures) == 75
+    assert out.timeline.jumps == 1
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_clocks_that_are_apart_and_then_together_again_regain_their_relation(step: int) -> None:
+    """Exactly, not only as their outputs stand."""
+    begun = 2 * HOUR
+    source = Clip(seconds=6, start=begun).messages()
+    out = Output().play(moved(moved(source, after=begun + 2000, audio=step), after=begun + step + 4000, audio=-step))
+    assert rises(time for time, _ in out.of(Kind.SOUND))
+    late = [m for m in source if m.timestamp > begun + 4500]
+    [pictures], [sounds] = out.offsets(late, VIDEO), out.offsets(late, AUDIO)
+    assert pictures == sounds
+
+
+def test_sound_that_is_hours_away_from_the_picture_from_the_start_is_heard() -> None:
+    """Its own clock goes on beside the picture's."""
+    source = moved(Clip(seconds=3).messages(), after=0, audio=3 * HOUR)
+    out = Output().play(source)
+    assert len(out.sounds) >= 135
+    assert abs(out.sounds[0][0] - out.pictures[0][0]) < 100
+    assert len(out.pictures) == 75
+    assert out.silences == []
+
+
 def test_a_small_step_is_no_jump() -> None:
     """1.9 s without anything are a hole, not another clock."""
     source = moved(Clip(seconds=4).messages(), after=2000, video=1900, audio=1900)

@@ -10,6 +10,7 @@ it. `tests/unit/test_lane.py` proves that receivers get the same messages with a
 from collections.abc import Callable
 from struct import Struct
 
+from penstock.media.clocks import MAX_STEP_FORWARD
 from penstock.media.framing import RtmpPublish, rtmp_publish
 from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, VIDEO
@@ -17,7 +18,7 @@ from penstock.media.rtmp import chunk
 from penstock.media.rtmp.chunk import ChunkReader, message
 from penstock.media.steady import Steady
 from penstock.media.stream import Stream
-from penstock.media.timeline import MAX_STEP_FORWARD, SOUND_PATIENCE, Timeline
+from penstock.media.timeline import SOUND_PATIENCE, Timeline
 
 #: Chunk sizes below this cost receivers more than the lane saves us; ours for commands must fit, too.
 MIN_CHUNK_SIZE = 4096

@@ -207,13 +207,9 @@ class Relay:
         if source is self._feeding:
             self._feeding = self._arrival = None
             if self._lost_at is None:
-                self._lost_at = self._loop.time()
-                self._follow()
-
-    def _follow(self) -> None:
-        """Keep the pace of the output while a source is on air."""
-        if (end := self._timeline.end) is not None:
-            self._pace.follow(self._loop.time(), end)
+                self._lost_at = now = self._loop.time()
+                if (end := self._timeline.end) is not None:
+                    self._pace.follow(now, end)
 
     def _sink_connected(self, sink: Supervisor, connection: Connection, receiver: Receiver) -> None:
         sink.connected(connection)
@@ -245,9 +241,10 @@ class Relay:
             if self._feeding is not None and self._timeline.on_air:
                 sink.want(True)
         self._sampled_at = now
-        if self._timeline.on_air and self._feeding is not None:
-            self._follow()
-        if (self._timeline.end or 0) > self._span * 1000:
+        end = self._timeline.end
+        if end is not None and self._timeline.on_air and self._feeding is not None:
+            self._pace.follow(now, end)
+        if (end or 0) > self._span * 1000:
             self._break(f"its clock has run for {self._span / 86400:.3g} days")
             self._timeline.rewind()
             self._pace.forget()

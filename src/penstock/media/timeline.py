@@ -17,6 +17,7 @@ modulo 2^32). The rules, measured on real receivers:
 
 from collections.abc import Callable
 
+from penstock.media.clocks import MAX_FILL, MAX_STEP_BACK, MAX_STEP_FORWARD, Clocks, other_kind
 from penstock.media.headers import Emit, Headers
 from penstock.media.packet import (
     AUDIO,
@@ -30,11 +31,6 @@ from penstock.media.packet import (
 )
 from penstock.media.steady import Steady
 
-#: A step of one source's clock outside these bounds is a jump.
-MAX_STEP_BACK = 1000
-MAX_STEP_FORWARD = 2000
-#: A hole in the sound up to this length is filled with silence; a longer one means that the clock moved.
-MAX_FILL = 10_000
 #: How far the sound may lag behind the picture before silence takes its place, if the source announced sound.
 SOUND_PATIENCE = 1000
 #: Sound that arrives before the first keyframe is kept, up to this many messages.
@@ -44,19 +40,6 @@ MAX_EARLY_BYTES = 16 << 20
 #: How long the first keyframe of a new output may wait for the source's audio header.
 HEADER_PATIENCE = 500
 _TYPICAL_FRAME = 40.0
-_WRAP = 1 << 32
-
-
-class _Input:
-    """One kind (sound or picture) of the source on air."""
-
-    __slots__ = ("adjustment", "last")
-
-    def __init__(self) -> None:
-        #: Unwrapped time of its newest message; None before the first.
-        self.last: int | None = None
-        #: Added to the common offset since this clock jumped.
-        self.adjustment = 0
 
 
 class Timeline:
@@ -91,10 +74,8 @@ class Timeline:
         self._offset: int | None = None
         self._key_pts: int | None = None
         self._early: list[tuple[int, int, bytes, Kind]] = []
-        self._inputs = {VIDEO: _Input(), AUDIO: _Input()}
-        self._newest: int | None = None
+        self._clocks = Clocks()
         self._frame_before: int | None = None
-        self._jumped_first: int | None = None
         self._has_own_sound = False
 
     @property
@@ -126,6 +107,8 @@ class Timeline:
     def _take_other(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Take what is no picture or sound of the first track."""
         if kind is Kind.HEADER:
+            if self._headers.announced.get(type_, payload) != payload:
+                self._early = [message for message in self._early if message[0] != type_]  # they want the one before
             self._headers.announced[type_] = payload
         elif kind is Kind.METADATA:
             self._headers.metadata = payload
@@ -165,7 +148,7 @@ class Timeline:
         """
         if self._steady is not None:
             return self._steady
-        video, audio = self._inputs[VIDEO], self._inputs[AUDIO]
+        video, audio = self._clocks[VIDEO], self._clocks[AUDIO]
         if (
             self._offset is None
             or video.last is None
@@ -182,10 +165,11 @@ class Timeline:
         ):
             return None
         now = self._steady = Steady()
-        now.video_shift, now.audio_shift = self._offset + video.adjustment, self._offset + audio.adjustment
-        now.video_last, now.video_dts, now.video_end = video.last, self._video_dts, self._video_end
-        now.audio_last, now.audio_dts, now.audio_end = audio.last, self._audio_dts, self._audio_end
-        now.frame, now.frame_before, now.sound = self._frame, self._frame_before, self._headers.sound
+        now.video_shift = self._offset + video.adjustment + video.skip
+        now.audio_shift = self._offset + audio.adjustment + audio.skip
+        now.video_last, now.video_dts, now.video_end = video.last - video.skip, self._video_dts, self._video_end
+        now.audio_last, now.audio_dts, now.audio_end = audio.last - audio.skip, self._audio_dts, self._audio_end
+        now.frame, now.frame_before, now.sound = self._frame, self._frame_before - video.skip, self._headers.sound
         return now
 
     def _settle(self) -> None:
@@ -193,60 +177,40 @@ class Timeline:
         now, self._steady = self._steady, None
         if now is None:
             return
-        self._inputs[VIDEO].last, self._inputs[AUDIO].last = now.video_last, now.audio_last
+        video, audio = self._clocks[VIDEO], self._clocks[AUDIO]
+        video.last, audio.last = now.video_last + video.skip, now.audio_last + audio.skip
         self._video_dts, self._video_end = now.video_dts, now.video_end
         self._audio_dts, self._audio_end = now.audio_dts, now.audio_end
-        self._frame, self._frame_before = now.frame, now.frame_before
+        self._frame, self._frame_before = now.frame, now.frame_before + video.skip
 
     # -- input clocks
 
     def _unwrap(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> int:
         """Extend a 32-bit timestamp; find and heal jumps."""
-        clock = self._inputs[type_]
-        time = self._extend(type_, timestamp)
-        if self._is_jump(clock.last, clock.last if clock.last is not None else self._newest, time):
-            self._jump(type_, time, payload, kind)
-            self._newest = clock.last = time
-        else:
-            clock.last = time if clock.last is None else max(clock.last, time)
-            self._newest = time if self._newest is None else max(self._newest, time)
+        time = self._clocks.extend(type_, timestamp)
+        jumped = self._clocks.is_jump(type_, time)
+        if jumped:
+            self.jumps += 1
+            step = self._frame if type_ == VIDEO else self._headers.sound
+            skipped = self._clocks.skip(type_, time, None if self.on_air else step)
+            if skipped is None:
+                self._jump(type_, time, payload, kind)
+            else:
+                time, jumped = skipped, False
+        self._clocks.follow(type_, time, jumped=jumped)
         return time
 
-    def _extend(self, type_: int, timestamp: int) -> int:
-        """Extend a 32-bit timestamp by serial arithmetic."""
-        last = self._inputs[type_].last
-        near = last if last is not None else self._newest
-        if near is None:
-            return timestamp
-        step = (timestamp - near) % _WRAP
-        return near + (step - _WRAP if step & 0x80000000 else step)
-
-    @staticmethod
-    def _is_jump(last: int | None, near: int | None, time: int) -> bool:
-        """Whether a message at `time` follows neither the `last` of its kind nor, as its first, the other kind's."""
-        if last is not None:
-            return not -MAX_STEP_BACK <= time - last <= MAX_STEP_FORWARD
-        return near is not None and abs(time - near) > MAX_FILL
-
     def _jump(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
-        self.jumps += 1
-        clock, other_type = self._inputs[type_], AUDIO if type_ == VIDEO else VIDEO
+        clock, other = self._clocks[type_], self._clocks[other_kind(type_)]
         if type_ == VIDEO:
             self._frame_before = None
-        if self._offset is None:
-            self.dropped += len(self._early)
-            self._early.clear()  # what was kept is not of this clock
-            return
         landing = self._landing(payload, kind)
-        if landing is None:
+        if self._offset is None or landing is None:
             return
-        other = self._inputs[other_type]
-        if self._jumped_first == other_type and abs(time + self._offset + other.adjustment - landing) < 1000:
-            clock.adjustment = other.adjustment
-            self._jumped_first = None
+        if abs(time + self._offset + other.adjustment - landing) < 1000:
+            clock.adjustment = other.adjustment  # the two go together, or do so again
         else:
             clock.adjustment = round(landing) - time - self._offset
-            self._jumped_first = type_
         self._key_pts = None
 
     def _landing(self, payload: bytes, kind: Kind) -> float | None:
@@ -276,7 +240,7 @@ class Timeline:
         return time - first < HEADER_PATIENCE
 
     def _picture_expected(self) -> bool:
-        if VIDEO in self._headers.announced or self._inputs[VIDEO].last is not None:
+        if VIDEO in self._headers.announced or self._clocks[VIDEO].last is not None:
             return True
         told = self._headers.metadata
         if told is not None and b"audiocodecid" in told:
@@ -336,7 +300,7 @@ class Timeline:
 
     def _take_extra(self, type_: int, timestamp: int, payload: bytes) -> None:
         """Let a message of another track go along with the first track of its kind, once that is on air."""
-        time = self._extend(type_, timestamp)
+        time = self._clocks.extend(type_, timestamp)
         if self._offset is not None:
             self._send_extra(type_, time, payload)
         elif any(kind is Kind.KEYFRAME for _, _, _, kind in self._early):
@@ -344,7 +308,7 @@ class Timeline:
 
     def _send_extra(self, type_: int, time: int, payload: bytes) -> None:
         assert self._offset is not None
-        clock, track = self._inputs[type_], track_of(type_, payload)
+        clock, track = self._clocks[type_], track_of(type_, payload)
         dts = time + self._offset + clock.adjustment
         begun = clock.last is not None and -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD
         if not begun or dts <= self._extra_dts.get(track, -1):
@@ -367,7 +331,7 @@ class Timeline:
         if self._frame_before is not None and 0 < time - self._frame_before < 500:
             self._frame = self._frame * 0.8 + (time - self._frame_before) * 0.2
         self._frame_before = time
-        dts = time + self._offset + self._inputs[VIDEO].adjustment
+        dts = time + self._offset + self._clocks[VIDEO].adjustment
         pts = dts + composition_time(payload)
         least = 0 if self._video_dts is None else self._video_dts + 1
         if dts < least:
@@ -382,7 +346,7 @@ class Timeline:
 
     def _keep_sound_going(self, dts: int) -> None:
         """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
-        has_sound = self._inputs[AUDIO].last is not None
+        has_sound = self._clocks[AUDIO].last is not None
         if self._audio_end is None:
             if AUDIO not in self._headers.announced and has_sound:
                 return  # its sound has no header, as MP3 and G.711
@@ -403,7 +367,7 @@ class Timeline:
         if self._key_pts is not None and time < self._key_pts - self._headers.sound / 2:
             self.dropped += 1
             return
-        due = time + self._offset + self._inputs[AUDIO].adjustment
+        due = time + self._offset + self._clocks[AUDIO].adjustment
         if self._audio_end is not None:
             if due < self._audio_end - self._headers.sound / 2:
                 self.dropped += 1
