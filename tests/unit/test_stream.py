@@ -69,6 +69,18 @@ async def test_a_receiver_joins_at_a_keyframe_and_gets_the_headers_first(wires: 
     assert media(peer.messages()) == expected
 
 
+async def test_a_receiver_does_not_join_at_a_keyframe_from_before_a_new_header(wires: Wires) -> None:
+    """In the same tick: it would be given the new header for it."""
+    stream, peer = Stream(wires.pump), wires.peer()
+    join(stream, peer)
+    later = Clip(avc_header=packets.AVC_HEADER_720P, start=40).messages()
+    push(stream, [*Clip().messages()[:4], *later])
+    stream.flush()
+    got = media(peer.messages())
+    assert got[1] == (VIDEO, 40, packets.AVC_HEADER_720P)
+    assert [payload for _, _, payload in got[3:5]] == [m.payload for m in later[3:5]]
+
+
 async def test_a_stream_without_pictures_is_joined_at_any_sound(wires: Wires) -> None:
     """There is no keyframe to wait for."""
     stream, peer = Stream(wires.pump), wires.peer()

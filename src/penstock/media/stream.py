@@ -176,9 +176,18 @@ class Stream:
             self._join(receiver, pending[at:])
 
     def _joint(self, entries: list[Entry]) -> int:
-        """Index of the first message that a receiver can begin with; past the end if there is none."""
+        """Index of the first message that a receiver can begin with; past the end if there is none.
+
+        It gets the headers in force now, which those do not want that came before them.
+        """
         wanted = Kind.KEYFRAME if self._has_pictures or VIDEO in self.headers else Kind.SOUND
-        return next((i for i, entry in enumerate(entries) if entry[3] is wanted), len(entries))
+        at = len(entries)
+        for i in range(len(entries) - 1, -1, -1):
+            if entries[i][3] is Kind.HEADER:
+                break
+            if entries[i][3] is wanted:
+                at = i
+        return at
 
     def _join(self, receiver: Receiver, entries: list[Entry]) -> None:
         framing, first = receiver.framing, entries[0][1]
