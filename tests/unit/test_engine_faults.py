@@ -17,6 +17,9 @@ from tests.unit.stage import HOLD, KEY, MEDIA, in_order, is_silence, largest_sou
 
 pytestmark = pytest.mark.looptime(noop_cycles=12)
 
+#: Pictures so big that they fill a socket within seconds.
+BIG = [replace(m, payload=m.payload.ljust(100_000)) if m.type == VIDEO and m.payload[1] else m for m in MEDIA[:4000]]
+
 
 # -- the source fails
 
@@ -109,7 +112,8 @@ async def test_a_source_that_never_sends_anything_is_found() -> None:
         origin.stall()
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until(lambda: stage.seen.error)
-        assert "source: connected, but no media within 10 s" in stage.seen.error
+        assert "source: connected, no media yet (rtmp://" in stage.seen.error
+        await stage.until(lambda: "source: connected, but no media within 10 s" in stage.seen.error)
         await stage.until(lambda: stage.seen.state is State.INACTIVE, timeout=1)
 
 
@@ -120,7 +124,8 @@ async def test_a_server_that_accepts_and_says_nothing_is_told_apart() -> None:
         origin.mute = True
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until(lambda: stage.seen.error)
-        assert "source: connected, but no answer within 10 s" in stage.seen.error
+        assert "source: still connecting (rtmp://" in stage.seen.error
+        await stage.until(lambda: "source: connected, but no answer within 10 s" in stage.seen.error)
         assert sink.connections == []
 
 
@@ -278,12 +283,40 @@ async def test_a_slow_destination_loses_pictures_and_another_gets_them_all() -> 
 async def test_a_destination_that_takes_no_bytes_is_not_called_active() -> None:
     """Its socket is full: within seconds the task says so."""
     async with staged() as stage:
-        big = [replace(m, payload=m.payload.ljust(100_000)) if m.type == VIDEO and m.payload[1] else m for m in MEDIA]
-        origin, sink = await stage.origin(big[:4000]), await stage.sink()
+        origin, sink = await stage.origin(BIG), await stage.sink()
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until_active()
         sink.pause()
         await stage.until(lambda: stage.seen.state is State.INACTIVE)
+        await stage.until(lambda: "sink: takes nothing any more (rtmp://" in stage.seen.error)
+
+
+async def test_a_destination_that_does_not_take_our_goodbye_is_let_go_before_another_run_may_begin() -> None:
+    """What is queued for it does not follow when it reads on: by then somebody else may publish there."""
+    async with staged() as stage:
+        origin, sink = await stage.origin(BIG), await stage.sink()
+        stage.engine.run(KEY, 1, plan(origin, sink))
+        await stage.until_active()
+        sink.pause()
+        await stage.until(lambda: stage.seen.state is State.INACTIVE)
+        await stage.engine.stop(KEY)
+        sink.resume()
+        await sink.until(lambda: sink.last.closed)
+        assert not sink.last.unpublished
+
+
+async def test_a_destination_is_measured_although_the_one_before_it_says_goodbye_late() -> None:
+    """Both are the same node of the plan."""
+    async with staged() as stage:
+        origin, slow, other = await stage.origin(BIG), await stage.sink(), await stage.sink()
+        stage.engine.run(KEY, 1, plan(origin, slow))
+        await stage.until_active()
+        slow.pause()
+        await stage.until(lambda: stage.seen.state is State.INACTIVE)
+        stage.engine.run(KEY, 1, plan(origin, other))
+        await stage.until(lambda: slow.last.closed or (other.connections and len(other.last.frames) > 100))
+        await asyncio.sleep(3.5)
+        assert (stage.seen.state, stage.seen.sinks[0].state) == (State.ACTIVE, "flowing")
 
 
 # -- what cannot follow on the same connection

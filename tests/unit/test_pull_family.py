@@ -268,6 +268,12 @@ class TestStatus:
             "",
         )
 
+    def test_run_that_is_not_heard_of_is_told_after_three_seconds(self) -> None:
+        assert self.status(None, now=NOW + 3000).error == ""
+        late = self.status(None, now=NOW + 3001)
+        assert late.error == "2026-01-31T10:00:00Z task: no report from its worker yet"
+        assert self.status(observe(1, 2), now=NOW + 3001).error == late.error  # an earlier run's
+
     def test_observation_proves_nothing_after_three_seconds(self) -> None:
         assert self.status(observe(1, 3), now=NOW + 3000).active
         stale = self.status(observe(1, 3), now=NOW + 3001)

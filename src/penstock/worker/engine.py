@@ -26,8 +26,20 @@ log = structlog.get_logger()
 SAMPLE = 0.25
 #: A sink delivers if its socket took bytes and media time advanced within so many seconds.
 ACTIVE = 3.0
+#: What a run waits for is said after so many seconds in which it delivered nothing.
+PATIENCE = 3.0
 #: Seconds that a stopped relay may take to unpublish.
 GOODBYE = 2.0
+
+#: What it means that a node has got no farther, by side and state.
+_WAITING = {
+    ("source", NodeState.CONNECTING): "still connecting",
+    ("source", NodeState.CONNECTED): "connected, no media yet",
+    ("sink", NodeState.IDLE): "not connected before the source's first keyframe",
+    ("sink", NodeState.CONNECTING): "still connecting",
+    ("sink", NodeState.CONNECTED): "connected, nothing delivered yet",
+    ("sink", NodeState.FLOWING): "takes nothing any more",
+}
 
 OnEvent = Callable[[int, str, str], None]
 
@@ -186,7 +198,7 @@ class Engine:
             sources=(self._node(relay.source),),
             sinks=tuple(self._node(sink) for sink in relay.sinks.values()),
             on_air=relay.source.id if relay.source.state is NodeState.FLOWING else "",
-            error=self._error(relay),
+            error=self._error(run),
         )
 
     def _node(self, node: Supervisor) -> NodeStatus:
@@ -210,18 +222,22 @@ class Engine:
             error=mask_text(node.error) if node.error else "",
         )
 
-    def _error(self, relay: Relay) -> str:
+    def _error(self, run: _Run) -> str:
         """Say when, which side, what, where, what next; empty while all nodes are well."""
-        now = self._loop.time()
-        lines = []
-        for node in (relay.source, *relay.sinks.values()):
-            if not node.error:
-                continue
-            after = f"in {node.retry_at - now:.0f} s" if node.state is NodeState.RETRYING else "under way"
-            when = time_text(self._wall(node.error_at))
-            what = f"{node.side}: {mask_text(node.error)} ({_masked(node.url)})"
-            lines.append(f"{when} {what}, retry {node.attempts} {after}")
-        return "; ".join(lines)
+        nodes = (run.relay.source, *run.relay.sinks.values())
+        failures = [self._failure(node) for node in nodes if node.error]
+        if failures or run.state is State.ACTIVE or self._clock() - run.since <= PATIENCE * 1000:
+            return "; ".join(failures)
+        waiting = ((node, _WAITING.get((node.side, node.state))) for node in nodes)
+        return next((self._told(node, node.since, what) for node, what in waiting if what), "")
+
+    def _failure(self, node: Supervisor) -> str:
+        left = node.retry_at - self._loop.time()
+        after = f"in {left:.0f} s" if node.state is NodeState.RETRYING else "under way"
+        return f"{self._told(node, node.error_at, mask_text(node.error))}, retry {node.attempts} {after}"
+
+    def _told(self, node: Supervisor, at: float, what: str) -> str:
+        return f"{time_text(self._wall(at))} {node.side}: {what} ({_masked(node.url)})"
 
     def _wall(self, at: float) -> int:
         """Turn loop time (s) into Unix milliseconds."""

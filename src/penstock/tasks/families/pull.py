@@ -368,7 +368,8 @@ def _error(task: Task, observed: Observed | None, now: int, waiting: str) -> str
         reason = waiting or "waiting for a worker"
         return f"{times.text(since)} task: {reason}" if now - since > PATIENCE else ""
     if observed is None:
-        return ""
+        late = now - task.state_at > PATIENCE
+        return f"{times.text(task.state_at)} task: no report from its worker yet" if late else ""
     if now - observed.at > FRESH:
         return f"{times.text(observed.at)} task: no report from its worker since then"
     return observed.error
