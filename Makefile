@@ -2,7 +2,7 @@
 MAKEFLAGS += --no-print-directory
 ROOMS := src tests $(wildcard demo bench)
 ARGS :=
-SEEDS := 20000
+SEEDS := 30000
 # Environments of clients that cannot share ours: they install into the same packages.
 OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
 BENCHES = $(basename $(notdir $(shell grep -l '^def main' bench/*.py)))

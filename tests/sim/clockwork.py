@@ -6,14 +6,17 @@ A process that is frozen is a loop that is not stepped; one that is killed is a 
 import asyncio
 import heapq
 import itertools
+import math
 import socket
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-#: How long one step of a loop takes, in seconds: so no timer is due in the moment in which it is set.
+#: How long one round of callbacks takes, in seconds: so no timer is due in the moment in which it is set.
 STEP = 1e-6
-#: Steps within a second that are too many.
+#: How many rounds of callbacks a loop may take before others have their turn.
+ROUNDS = 10
+#: Rounds within a second that are too many.
 SPIN = 50_000
 
 Factory = Coroutine[Any, Any, Any]
@@ -53,6 +56,8 @@ class Loop(asyncio.BaseEventLoop):
         self._numbers = itertools.count()
         self._tasks: set[_Task] = set()
         self.set_task_factory(self._new_task)
+        #: (when, order, handle)
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.set_exception_handler(lambda _, context: on_defect(f"{context['message']}: {context.get('exception')!r}"))
         self.frozen = False
 
@@ -83,6 +88,27 @@ class Loop(asyncio.BaseEventLoop):
         """Every name is one public address, the name itself travels beside it."""
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address_of(host), port))]
 
+    # -- callbacks
+
+    # Plainer than those of `BaseEventLoop`, and timers are tuples, which are compared faster than handles are.
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._clock.now + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     # -- stepping
 
     @property
@@ -90,31 +116,30 @@ class Loop(asyncio.BaseEventLoop):
         """When there is something to do; None: never."""
         if self._ready:  # type: ignore[attr-defined]
             return self._clock.now
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        when: float | None = scheduled[0]._when if scheduled else None
-        return when
+        return self._timers[0][0] if self._timers else None
 
-    def step(self) -> None:
-        """Do what is due; also from within another loop's step."""
+    def step(self) -> int:
+        """Do what is due and what follows from it; also from within another loop's step. Returns in how many rounds."""
         outer = events._get_running_loop()
         events._set_running_loop(self)
-        try:
-            self._do(self._clock.now + STEP)
-        finally:
-            events._set_running_loop(outer)
-
-    def _do(self, end: float) -> None:
-        """As `BaseEventLoop._run_once`, without waiting."""
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        while scheduled and (scheduled[0]._when <= end or scheduled[0]._cancelled):
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
+        ready, timers, clock = self._ready, self._timers, self._clock  # type: ignore[attr-defined]
+        end = clock.now + STEP
+        while timers and timers[0][0] <= end:
+            timer = heapq.heappop(timers)[2]
             if not timer._cancelled:
                 ready.append(timer)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        rounds = 0
+        try:
+            while ready and rounds < ROUNDS:
+                rounds += 1
+                clock.now += STEP
+                for _ in range(len(ready)):
+                    handle = ready.popleft()
+                    if not handle._cancelled:
+                        handle._run()
+        finally:
+            events._set_running_loop(outer)
+        return rounds
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing to count: a timer that is cancelled goes when its time has come."""
@@ -164,30 +189,19 @@ class Clockwork:
     def run(self, work: asyncio.Task[Any]) -> None:
         """Live until `work` is done; raises what it raises."""
         clock, loops = self.clock, self.loops
-        steps, since = 0, clock.now
+        rounds, since = 0, clock.now
         while not work.done():
-            now, next_time = clock.now, None
-            busy = False
+            soonest, when = None, math.inf
             for loop in loops:
-                if loop.frozen:
-                    continue
-                due = loop.due
-                if due is None:
-                    continue
-                if due <= now:
-                    loop.step()
-                    clock.now += STEP
-                    steps += 1
-                    busy = True
-                    break  # it may have changed who lives
-                if next_time is None or due < next_time:
-                    next_time = due
-            if not busy:
-                if next_time is None:
-                    raise StuckError("nothing is left to happen")
-                clock.now = next_time
+                if not loop.frozen and (due := loop.due) is not None and due < when:
+                    soonest, when = loop, due
+            if soonest is None:
+                raise StuckError("nothing is left to happen")
+            if when > clock.now:
+                clock.now = when
+            rounds += soonest.step()
             if clock.now - since > 1:
-                steps, since = 0, clock.now
-            elif steps > SPIN:
-                raise StuckError(f"{steps} steps within {clock.now - since:.3f} s")
+                rounds, since = 0, clock.now
+            elif rounds > SPIN:
+                raise StuckError(f"{rounds} rounds within {clock.now - since:.3f} s")
         work.result()

@@ -3,7 +3,7 @@
 import pytest
 
 #: What `make test` plays.
-SEEDS = 400
+SEEDS = 1000
 #: Scenarios of one test; each range holds the same mixture of kinds.
 RANGE = 24
 

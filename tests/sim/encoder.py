@@ -120,7 +120,9 @@ class Encoder:
         self.pictures = self.sounds = 0
         #: The newest GOP as chunks.
         self.gop = bytearray()
-        #: How often one of its clocks was moved alone.
+        #: True times at which its clocks were moved.
+        self.cuts: list[int] = []
+        #: How often one of them was moved alone.
         self.jumps = 0
         #: Numbers of pictures before which some were lost on the way.
         self.after_hole: set[int] = set()
@@ -129,8 +131,12 @@ class Encoder:
     @property
     def clock(self) -> int:
         """The picture's clock at its next frame, modulo 2^32 ms."""
-        pictures = round(self.pictures * self.form.frame)
-        return (pictures if self.form.video else round(self.sounds * self.form.sound)) + self.base[VIDEO] & 0xFFFFFFFF
+        return (self.true_time + self.base[VIDEO]) & 0xFFFFFFFF
+
+    @property
+    def true_time(self) -> int:
+        """Of the picture (without pictures: the sound) that comes next, in ms."""
+        return round(self.pictures * self.form.frame if self.form.video else self.sounds * self.form.sound)
 
     def headers(self) -> bytes:
         """Metadata and codec headers, as a server sends them first."""

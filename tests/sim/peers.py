@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import random
 from collections.abc import Callable
 from functools import cache
@@ -211,6 +212,9 @@ class Viewer(Session):
         self.gone()
 
 
+#: Where an encoder's clock begins, in ms: most at 0, some shortly before their timestamps get longer, turn negative for
+#: careless readers, or wrap.
+_BASES = [0, 0, 0, 0, 5, 900_000, 2**24 - 20_000, 2**31 - 30_000, 2**32 - 20_000]
 #: Bytes that an origin keeps for one player that does not read.
 _PLAYER_QUEUE = 1 << 20
 
@@ -225,11 +229,10 @@ class Origin(Host):
         self.published = True
         self.stalled = False
         self.keeps_gop = rng.random() < 0.5
-        self.chunk_size = rng.choice([4096, 60000, 65536, 4095])
-        self.every = 1.0 if form == TRICKLE else rng.choice([0.04, 0.04, 0.1, 0.25])
+        self.chunk_size = rng.choice([4096, 4096, 60000, 60000, 65536, 4095])
+        self.every = 1.0 if form == TRICKLE else rng.choice([0.04, 0.1, 0.25])
         self.viewers: list[Viewer] = []
-        base = rng.choice([0, 0, 5, 2**24 - 20_000, 2**31 - 30_000, 2**32 - 20_000])
-        self.encoder = self._encode(form, base)
+        self.encoder = self._encode(form, rng.choice(_BASES))
         loop.call_later(rng.random() * self.every, self._tick)
 
     def _encode(self, form: Format, base: int) -> Encoder:
@@ -265,24 +268,30 @@ class Origin(Host):
         for kind in kinds:
             self.encoder.base[kind] += ms
         self.encoder.jumps += len(kinds) == 1
+        self.encoder.cuts.append(self.encoder.true_time)
 
     def realign(self) -> None:
         """Bring the clocks of sound and picture together again: what connects anew is not to begin with them apart."""
-        base, skew = self.encoder.base, self.encoder.form.skew
-        if base[AUDIO] != base[VIDEO] + skew:
-            self.change(self.encoder.form)
+        encoder, form = self.encoder, self.encoder.form
+        drifted_at = encoder.cuts[-1] if encoder.jumps and encoder.cuts else -math.inf
+        in_gop = encoder.true_time - drifted_at <= form.gop * form.frame
+        if encoder.base[AUDIO] != encoder.base[VIDEO] + form.skew or in_gop:
+            self.change(form)
 
     def change(self, form: Format | None = None) -> None:
         """Go on in another format on the same connections."""
         self.send(self.encoder.produce(self._loop.time()))
-        self.encoder = self._encode(form or other_format(self._rng, self.encoder.form), self.encoder.clock)
+        before = self.encoder
+        self.encoder = self._encode(form or other_format(self._rng, before.form), before.clock)
+        # For who follows one after the other, the clocks move as far as they were apart.
+        self.encoder.jumps = before.jumps + (before.base[AUDIO] - before.base[VIDEO] != before.form.skew)
         self.send(self.encoder.headers())
 
     def republish(self) -> None:
         """Another publisher comes, players are kept or dropped."""
         self.drop()
         form = self.encoder.form if self.encoder.form == TRICKLE else any_format(self._rng)
-        self.encoder = self._encode(form, self._rng.randrange(1 << 32))
+        self.encoder = self._encode(form, self._rng.choice(_BASES))
 
     def drop(self, error: int | None = None) -> None:
         """Close all connections."""
@@ -312,16 +321,17 @@ class Publisher(Session):
         super().__init__(ingest, sock)
         self.ingest = ingest
         self.publishing = False
+        self.reading_since = 0.0
 
     def begin(self) -> None:
         self.publishing = True
         self.ingest.watch.begins(self)
 
     def took(self, data: bytes) -> None:
+        if not (self.alive and self.reading):
+            self.ingest.watch.late(self)
         if self.alive:
             super().took(data)
-        else:
-            self.ingest.watch.late(self)
 
     def media(self, type_: int, time: int, payload: bytes) -> None:
         if self.publishing and type_ > 7:
@@ -367,7 +377,8 @@ class Ingest(Host):
 
     def read_again(self) -> None:
         for publisher in self.publishers:
-            publisher.reading = True
+            if not publisher.reading:
+                publisher.reading, publisher.reading_since = True, self._loop.time()
 
     def vanish(self, room: int) -> None:
         """Be gone without a word: nothing is acknowledged, and the system gives up after 10 s."""

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from penstock.media import headers, packet
-from penstock.media import timeline as timelines
+from penstock.media import clocks, headers, packet
 from penstock.media.headers import Headers
 from penstock.media.relay import Relay
-from penstock.media.rtmp import transport
+from penstock.media.rtmp import client, transport
 from penstock.media.stream import Stream
 from penstock.media.supervisor import Backoff
 from penstock.media.timeline import Timeline
-from penstock.tasks.model import Task
+from penstock.tasks.model import State, Task
 from penstock.worker import engine as engines
 from penstock.worker.agent import Agent
 from penstock.worker.engine import Engine
@@ -39,15 +39,15 @@ def lost_relation(patch: pytest.MonkeyPatch) -> None:
 
     def later(self: Timeline, *message: Any) -> None:
         begin(self, *message)
-        self._inputs[packet.AUDIO].adjustment += 100
+        self._clocks[packet.AUDIO].adjustment += 100
 
     patch.setattr(Timeline, "_begin", later)
 
 
 def no_healing(patch: pytest.MonkeyPatch) -> None:
     """A clock that jumps takes the output along."""
-    patch.setattr(timelines, "MAX_STEP_FORWARD", 1 << 60)
-    patch.setattr(timelines, "MAX_STEP_BACK", 1 << 60)
+    patch.setattr(clocks, "MAX_STEP_FORWARD", 1 << 60)
+    patch.setattr(clocks, "MAX_STEP_BACK", 1 << 60)
 
 
 def no_silence(patch: pytest.MonkeyPatch) -> None:
@@ -64,9 +64,9 @@ def old_headers(patch: pytest.MonkeyPatch) -> None:
     """Headers that were sent once are not sent again."""
     send = Headers.send
 
-    def once(self: Headers, type_: int, dts: int) -> None:
+    def once(self: Headers, type_: int, dts: int, payload: bytes = b"") -> None:
         if type_ not in self.sent:
-            send(self, type_, dts)
+            send(self, type_, dts, payload)
 
     patch.setattr(Headers, "send", once)
 
@@ -81,6 +81,17 @@ def believed_active(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engines, "ACTIVE", 60.0)
 
 
+def never_active(patch: pytest.MonkeyPatch) -> None:
+    """What is delivered is not noticed."""
+    observe = Engine._observe
+
+    def inactive(self: Engine, key: int, run: Any) -> Any:
+        seen = observe(self, key, run)
+        return replace(seen, state=State.INACTIVE) if seen.state is State.ACTIVE else seen
+
+    patch.setattr(Engine, "_observe", inactive)
+
+
 def shown_secrets(patch: pytest.MonkeyPatch) -> None:
     """Errors show the URL."""
     patch.setattr(engines, "_masked", lambda url: url)
@@ -88,7 +99,8 @@ def shown_secrets(patch: pytest.MonkeyPatch) -> None:
 
 def quoted_key(patch: pytest.MonkeyPatch) -> None:
     """Errors show what a server says, which quotes the stream key."""
-    patch.setattr(transport, "_without_key", lambda text, _: text)
+    for module in (client, transport):
+        patch.setattr(module, "without_key", lambda text, _: text)
 
 
 def silent_errors(patch: pytest.MonkeyPatch) -> None:
@@ -164,6 +176,7 @@ DEFECTS: Mapping[Plant, tuple[Kind, str]] = {
     old_headers: (MEDIA, "under another header"),
     join_anywhere: (MEDIA, "without the one before"),
     believed_active: (LIFE, "is ACTIVE, but"),
+    never_active: (LIFE, "is INACTIVE, but"),
     shown_secrets: (LIFE, "shows a secret"),
     quoted_key: (LIFE, "shows a secret"),
     silent_errors: (LIFE, "does not say why"),

@@ -14,8 +14,10 @@ _WRAP = 1 << 32
 #: How far sound and picture of one source may be apart from where they were made, in ms: rounding, and a frame of each
 #: for every jump of one clock alone.
 OFFSET, OFFSET_PER_JUMP = 3.0, 45.0
-#: Output media time minus wall time, over one connection, in ms.
-LEAD = (-12_000.0, 12_000.0)
+#: How far the two may be from the moment in which clocks are moved, in ms: reordered pictures.
+CUT = 500
+#: How wide the band may be in which media time minus wall time stays over one connection, in ms: splice.md's -7..+1 s.
+LEAD_BAND = 8_000.0
 #: A pause of media time up to this is none, in seconds.
 STEADY = 1.5
 #: How far behind the picture the sound may end, in ms.
@@ -35,15 +37,27 @@ class Output:
         self._first: tuple[float, int] | None = None
         self._headers: dict[int, bytes] = {}
         self._picture: tuple[int, int] | None = None
-        #: By kind, the encoder whose message was last, and its output time minus its true time.
-        self._offsets: dict[int, tuple[int, int]] = {}
+        #: By kind, the encoder whose message was last, that one's true time, and its output time minus that.
+        self._offsets: dict[int, tuple[int, int, int]] = {}
         self._newest: int | None = None
         #: When media time last moved on, and since when it has done so without a pause.
         self.moved_at = self.steady_since = at
-        self.lead = 0.0
+        #: Media time minus wall time since the first message, in ms: the newest, the most, the least when all flows.
+        self.lead = self._most = 0.0
+        self._least = math.inf
         self.messages = 0
         #: Whose media came last.
         self.encoder: Encoder | None = None
+
+    def keep_up(self) -> None:
+        """It takes what comes: its lead counts."""
+        self._least = min(self._least, self.lead)
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._most - self._least > LEAD_BAND:
+            self._fail(f"lead of {self._least:.0f} to {self._most:.0f} ms")
+            self._least = math.inf
 
     def take(self, now: float, type_: int, time: int, payload: bytes) -> None:
         self.messages += 1
@@ -90,9 +104,9 @@ class Output:
             self._first = now, time
         begun, first = self._first
         self.lead = (self._newest or time) - first - (now - begun) * 1000
-        least = LEAD[0] if AUDIO in self._headers else -math.inf  # nobody can fill sound that is not AAC
-        if not least <= self.lead <= LEAD[1]:
-            self._fail(f"lead of {self.lead:.0f} ms")
+        if self.lead > self._most:
+            self._most = self.lead
+            self._bound()
         return time
 
     def _take_picture(self, time: int, payload: bytes) -> None:
@@ -101,14 +115,14 @@ class Output:
         if self._headers.get(VIDEO) != encoder.form.video_header:
             self._fail(f"a picture of encoder {number} under another header than its own")
         key = payload[0] >> 4 == 1
-        if self._picture != (number, picture - 1):
-            if key:
-                self._offsets.clear()  # a splice: the sound of before belongs to the picture of before
-            elif picture not in encoder.after_hole:
-                self._fail(f"picture {number}/{picture} without the one before, after {self._picture}")
-        self._picture = (number, picture)
         shown = time + int.from_bytes(payload[2:5], "big", signed=True)
-        self._aligned(VIDEO, number, shown - true)
+        follows = self._picture == (number, picture - 1)
+        if key and not (follows and abs(self._offsets.get(VIDEO, (0, 0, 0))[2] - (shown - true)) <= OFFSET):
+            self._offsets.clear()  # a splice: the sound of before belongs to the picture of before
+        elif not follows and picture not in encoder.after_hole:
+            self._fail(f"picture {number}/{picture} without the one before, after {self._picture}")
+        self._picture = (number, picture)
+        self._aligned(VIDEO, number, true, shown - true)
         sound = self._last.get(AUDIO)
         assert self._first is not None
         if AUDIO not in self._headers or (self._first[1] if sound is None else sound) < time - PRESENCE:
@@ -119,16 +133,18 @@ class Output:
         encoder = self._encoders[number]
         if encoder.form.audio_header and self._headers.get(AUDIO) != encoder.form.audio_header:
             self._fail(f"a sound of encoder {number} under another header than its own")
-        self._aligned(AUDIO, number, time - true - encoder.form.skew)
+        self._aligned(AUDIO, number, true, time - true - encoder.form.skew)
 
-    def _aligned(self, type_: int, number: int, offset: int) -> None:
+    def _aligned(self, type_: int, number: int, true: int, offset: int) -> None:
         self.encoder = self._encoders[number]
-        self._offsets[type_] = (number, offset)
+        self._offsets[type_] = (number, true, offset)
         other = self._offsets.get(AUDIO if type_ == VIDEO else VIDEO)
-        if other is None or other[0] != number:
-            return
+        if other is None or other[0] != number or abs(true - other[1]) > 1000:
+            return  # before a hole the two may have been elsewhere
         encoder = self._encoders[number]
-        apart = abs(offset - other[1])
+        if any(min(true, other[1]) - CUT < cut < max(true, other[1]) + CUT for cut in encoder.cuts):
+            return  # one of them was sent before the clocks were moved
+        apart = abs(offset - other[2])
         if apart > OFFSET + OFFSET_PER_JUMP * encoder.jumps:
             self._fail(f"sound and picture of encoder {number} are {apart} ms apart")
 
@@ -173,8 +189,17 @@ class Watch:
         if output.moved_at == now:
             self._moved[publisher.name] = now
 
+    def look(self) -> None:
+        """Those that take what comes may not fall behind."""
+        now = self._clock()
+        for publisher, out in self.outputs.items():
+            since = max(out.steady_since, publisher.reading_since)
+            reads = publisher.publishing and publisher.reading and now - since > 2
+            if reads and now - out.moved_at < STEADY:
+                out.keep_up()
+
     def late(self, publisher: Publisher) -> None:
-        """Our system took bytes before it knew that the destination had closed."""
+        """Our system took bytes for a destination that has closed or does not read: maybe no whole message."""
         self._moved[publisher.name] = self._clock()
 
     def delivered_within(self, name: str, seconds: float) -> bool:

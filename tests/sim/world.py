@@ -53,9 +53,10 @@ _HOLD = 30.0
 
 @cache
 def _database() -> tuple[SqlStore, sqlite3.Connection]:
-    """One store for each process of the tests, and what it looked like when it was new."""
+    """One store for each process of the tests, and what it looked like when it was new, with one account."""
     store = SqlStore(Sqlite(MEMORY, connections=1), Sealer(bytes(32)), inline=True)
     store.migrate()
+    store.write_now(lambda tx: tx.add_account("demo", task_limit=1000))
     template = sqlite3.connect(":memory:")
     _raw(store).backup(template)
     return store, template
@@ -68,7 +69,7 @@ def _raw(store: SqlStore) -> sqlite3.Connection:
 
 
 def new_store() -> SqlStore:
-    """A store without a row."""
+    """A store without a task."""
     store, template = _database()
     template.backup(_raw(store))
     return store
@@ -243,7 +244,8 @@ class World:
         self.store = new_store()
         self.origins = [self._origin(number, form) for number, form in enumerate(formats)]
         self.ingests = [self._ingest(number) for number in range(sinks)]
-        self.account = self.store.write_now(lambda tx: tx.add_account("demo", task_limit=1000)).id
+        [account] = self.store.read_now(lambda tx: tx.accounts())
+        self.account = account.id
         self.api_store = FrailStore(self.store, self.rng, slowness)
         self.tasks = PullTasks(
             self.api_store,
