@@ -46,3 +46,9 @@ def postgresql_bin() -> Path:
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     program = versions[-1] if versions else "initdb"
     return require(str(program), package="postgresql").parent
+
+
+def libfaketime() -> Path:
+    """The library that, loaded before all others, gives a process a clock that can be set."""
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), "/usr/lib/faketime/libfaketime.so.1")
+    return require(str(found), package="faketime")

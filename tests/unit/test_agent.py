@@ -23,6 +23,8 @@ pytestmark = pytest.mark.looptime
 
 T = TypeVar("T")
 
+HOUR = DAY // 24
+
 
 def clock() -> int:
     """Virtual Unix milliseconds: the loop began at NOW."""
@@ -94,6 +96,11 @@ class World:
         self.store = store
         self.account = add_account(store)
         self.workers: dict[str, Worker] = {}
+        #: By how much (ms) the wall clock was set forward, or back.
+        self.stepped = 0
+
+    def clock(self) -> int:
+        return clock() + self.stepped
 
     def alive(self, incarnation: str) -> bool:
         return incarnation in self.workers
@@ -115,7 +122,7 @@ class Worker:
 
     def __init__(self, world: World, name: str, capacity: int) -> None:
         self.engine = MemoryEngine()
-        self.history = History(clock)
+        self.history = History(world.clock)
         self.store = FrailStore(world.store)
         self._world, self._name = world, name
         self.agent = Agent(
@@ -124,7 +131,7 @@ class Worker:
             engine=self.engine,
             plan=make_plan,
             alive=world.alive,
-            clock=clock,
+            clock=world.clock,
             rng=random.Random(name),
             history=self.history,
             capacity=capacity,
@@ -205,6 +212,37 @@ async def test_task_begins_when_it_is_due_and_ends_on_the_moment(world: World) -
     row = read_task(world.store, task.key)
     assert (row.state, row.owner) == (State.ENDED, None)
     assert event_names(world.store, task.key)[-1] == "task.ended"
+
+
+async def test_clock_that_is_set_back_stops_nothing_that_has_begun(world: World) -> None:
+    begun = add_task(world.store, world.account, "1", end_at=NOW + HOUR)
+    waits = add_task(world.store, world.account, "2", start_at=NOW + 5_000)
+    worker = world.start("w-1")
+    await asyncio.sleep(3)
+    world.stepped = -HOUR
+    await asyncio.sleep(10)
+    assert worker.engine.runs == {begun.key: 1}
+    assert worker.engine.stopped == []
+    await asyncio.sleep(HOUR / 1000)
+    assert worker.engine.runs == {begun.key: 1, waits.key: 1}
+    world.change(begun, start_at=NOW + 2 * HOUR, end_at=NOW + 3 * HOUR)
+    await asyncio.sleep(3)
+    assert worker.engine.runs == {waits.key: 1}
+
+
+async def test_clock_that_is_set_forward_begins_and_ends_what_is_due_by_it(world: World) -> None:
+    ends = add_task(world.store, world.account, "1", end_at=NOW + HOUR // 2)
+    begins = add_task(world.store, world.account, "2", start_at=NOW + HOUR // 2)
+    worker = world.start("w-1")
+    await asyncio.sleep(3)
+    world.stepped = HOUR
+    await asyncio.sleep(3)
+    assert worker.engine.runs == {begins.key: 1}
+    assert read_task(world.store, ends.key).state is State.ENDED
+    world.stepped = 0
+    await asyncio.sleep(3)
+    assert worker.engine.runs == {begins.key: 1}
+    assert read_task(world.store, ends.key).state is State.ENDED
 
 
 async def test_paused_task_is_closed_and_given_up_and_runs_again_when_enabled(world: World) -> None:

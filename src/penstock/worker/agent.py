@@ -183,7 +183,9 @@ class Agent:
     def _is_wanted(self, task: Task) -> bool:
         if task.desired is not Desired.ENABLE or task.state is State.SUSPENDED:
             return False
-        return task.start_at <= self._clock() and not self._has_ended(task)
+        # What has begun goes on if the clock is set back.
+        begun = self._applied.get(task.key) == (task.epoch, task.revision)
+        return (begun or task.start_at <= self._clock()) and not self._has_ended(task)
 
     def _has_ended(self, task: Task) -> bool:
         return task.end_at is not None and task.end_at <= self._clock()
