@@ -134,6 +134,7 @@ def policy(config: Config) -> "Policy":
     return Policy(
         config.network.allow,
         hub_names=config.hub.domains,
+        insecure_hosts=config.tls.insecure_hosts,
         hub=(hub.host, hub.port) if isinstance(hub, Address) else None,
     )
 
@@ -150,8 +151,10 @@ def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Tr
 
     children = Children(certificates=authorities())
     child = partial(FfmpegSource, ffmpeg or get_ffmpeg_exe(), children, policy, pump)
+    rtmp = Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump))
     return {
-        "rtmp": Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump)),
+        "rtmp": rtmp,
+        "rtmps": rtmp,
         "http": Transport(source=child),
         "https": Transport(source=child),
         "rtsp": Transport(source=child),

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -95,7 +96,8 @@ async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
 class Policy:
     """Which addresses a caller's URLs may reach: public ones, `allow`, and this server's own hub.
 
-    `hub_names` are the names under which callers mean the hub; `hub` is where it listens. `dial` connects.
+    `hub_names` are the names under which callers mean the hub; `hub` is where it listens. The certificates of
+    `insecure_hosts` are not verified. `dial` connects.
     """
 
     def __init__(
@@ -104,11 +106,13 @@ class Policy:
         *,
         hub_names: Collection[str] = (),
         hub: tuple[str, int] | None = None,
+        insecure_hosts: Collection[str] = (),
         dial: Callable[[Sequence[tuple[str, int]]], Awaitable[socket.socket]] = dial,
     ) -> None:
         self._allow = tuple(allow)
         self._hub_names = frozenset(name.lower() for name in hub_names)
         self._hub = hub
+        self._insecure_hosts = frozenset(name.lower() for name in insecure_hosts)
         self._dial = dial
 
     def refusal(self, address: IPAddress) -> str:
@@ -167,6 +171,23 @@ class Policy:
                 return await self._dial(await self.resolve(host, port, parts.scheme))
         except TimeoutError:
             raise Unreachable(f"no connection within {patience:g} s") from None
+
+    def tls(self, host: str) -> ssl.SSLContext:
+        """What TLS with this host is to be like: its certificate verified, unless the host is an insecure one."""
+        return _unverified() if host.lower().removesuffix(".") in self._insecure_hosts else _verified()
+
+
+@cache
+def _verified() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authorities() or None)
+
+
+@cache
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def is_public(address: IPAddress) -> bool:

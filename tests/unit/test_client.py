@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -122,6 +123,7 @@ async def test_media_that_comes_with_the_consent_is_kept() -> None:
         session = await ClientSession.play(POLICY, server.url)
         left = list(session.backlog)
         if len(left) < 2:
+            assert isinstance(session.sock, socket.socket)
             left += session.reader.feed(await asyncio.get_running_loop().sock_recv(session.sock, 65536))
         session.close()
     assert left == [(m.type, m.timestamp, m.payload) for m in early]

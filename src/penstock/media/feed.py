@@ -3,14 +3,19 @@
 import asyncio
 import itertools
 import select
+import socket
+import ssl
 from typing import cast
 
+from penstock.errors import MediaError
 from penstock.media.pump import Wake
 
 #: Bytes that may wait for the next tick before the transport is told to wait: what a socket may bring in one.
 UNREAD_LIMIT = 2 << 20
 #: No number of a descriptor, nor that of a closed socket.
 _NUMBERS = itertools.count(-2, -1)
+#: Seconds for a server's part of TLS's handshake.
+_HANDSHAKE = 5.0
 
 
 class Feed(asyncio.Protocol):
@@ -65,6 +70,20 @@ class Feed(asyncio.Protocol):
         if self._wake is not None:
             self._wake(self._number, events)
 
+    # -- before the pump has it
+
+    async def receive(self, size: int) -> bytes:
+        """Return at most `size` bytes of what has come, once something has; none at the end. Raise `OSError`."""
+        if not self._unread and not self._ended:
+            ready = asyncio.Event()
+            self._wake = lambda *_: ready.set()
+            try:
+                await ready.wait()
+            finally:
+                self._wake = None
+        buffer = bytearray(size)
+        return bytes(buffer[: self.recv_into(buffer)])
+
     # -- the pump's side: what it needs of a socket
 
     def attach(self, wake: Wake) -> None:
@@ -115,3 +134,18 @@ class Feed(asyncio.Protocol):
         if self._transport is not None:
             # A pipe's transport knows no `abort`: it has nothing to deliver.
             getattr(self._transport, "abort", self._transport.close)()
+
+
+async def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> Feed:
+    """Do TLS with the server that a socket is connected to, and own the socket. Raise `MediaError`."""
+    try:
+        _, feed = await asyncio.get_running_loop().create_connection(
+            Feed, sock=sock, ssl=context, server_hostname=host, ssl_handshake_timeout=_HANDSHAKE
+        )
+    except ssl.SSLCertVerificationError as error:
+        advice = "the setting tls.insecure_hosts can permit it"
+        raise MediaError(f"the certificate of {host} is not trusted ({error.verify_message}); {advice}") from error
+    except OSError as error:
+        words = getattr(error, "reason", None) or error.strerror or str(error) or "closed by the peer"
+        raise MediaError(f"no TLS with {host}: {words.lower().replace('_', ' ')}") from error
+    return feed

@@ -6,6 +6,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
+from penstock.media.feed import secure
 from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.refusal import Redirected, info_of, redirection, refusal, refuses, without_key
 from penstock.media.rtmp.session import ENHANCED, Closed, Session, split_url
@@ -56,7 +57,9 @@ class ClientSession(Session):
 
     @classmethod
     async def _try(cls, policy: Policy, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
-        session = cls(await policy.connect(url))
+        sock, parts = await policy.connect(url), urlsplit(url)
+        host = parts.hostname or ""
+        session = cls(await secure(sock, policy.tls(host), host) if parts.scheme == "rtmps" else sock)
         session.url = url
         try:
             async with asyncio.timeout(PATIENCE):

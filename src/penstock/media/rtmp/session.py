@@ -7,6 +7,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError
+from penstock.media.feed import Feed
 from penstock.media.packet import FOURCCS
 from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.chunk import ChunkReader, Message
@@ -36,7 +37,7 @@ class Closed(MediaError):
 class Session:
     """A connected, non-blocking socket in its command phase; later its socket, reader and backlog go to the pump."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | Feed) -> None:
         self.sock = sock
         self.reader = ChunkReader()
         #: Messages that have arrived and are not yet handled.
@@ -116,13 +117,19 @@ class Session:
 
     async def _send(self, data: bytes) -> None:
         try:
-            await self._loop.sock_sendall(self.sock, data)
+            if isinstance(self.sock, Feed):
+                self.sock.send(data)
+            else:
+                await self._loop.sock_sendall(self.sock, data)
         except OSError as error:
             raise Closed((error.strerror or str(error)).lower()) from error
 
     async def _receive(self, size: int) -> bytes:
         try:
-            data = await self._loop.sock_recv(self.sock, size)
+            if isinstance(self.sock, Feed):
+                data = await self.sock.receive(size)
+            else:
+                data = await self._loop.sock_recv(self.sock, size)
         except OSError as error:
             raise Closed((error.strerror or str(error)).lower()) from error
         if not data:

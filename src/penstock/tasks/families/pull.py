@@ -43,8 +43,8 @@ REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
 #: The vendor documents all of these; the next two say which of them this build speaks.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
-SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtsp"})
-SERVED_SINKS = frozenset({"rtmp"})
+SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp"})
+SERVED_SINKS = frozenset({"rtmp", "rtmps"})
 
 #: Longest comment, in bytes of UTF-8.
 MAX_COMMENT = 512
@@ -282,7 +282,7 @@ def _check_served(spec: PullSpec) -> None:
 def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> None:
     if parts.scheme not in served:
         raise Unsupported(f"{field}: the protocol {parts.scheme} is not served yet.")
-    if parts.scheme != "rtmp":
+    if parts.scheme not in ("rtmp", "rtmps"):
         return
     if parts.username is not None:
         raise Unsupported(f"{field}: user and password in an RTMP URL are not served yet.")
