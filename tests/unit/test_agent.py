@@ -222,6 +222,9 @@ async def test_clock_that_is_set_back_stops_nothing_that_has_begun(world: World)
     world.stepped = -HOUR
     await asyncio.sleep(10)
     assert worker.engine.runs == {begun.key: 1}
+    world.change(begun, spec=pull.encode(make_spec(comment="changed")))
+    await asyncio.sleep(3)
+    assert worker.engine.runs == {begun.key: 1}
     assert worker.engine.stopped == []
     await asyncio.sleep(HOUR / 1000)
     assert worker.engine.runs == {begun.key: 1, waits.key: 1}

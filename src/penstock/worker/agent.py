@@ -98,8 +98,8 @@ class Agent:
         self._store, self._engine, self._plan, self._alive = store, engine, plan, alive
         self._clock, self._rng = clock, rng
         self._hinted = asyncio.Event()
-        #: Epoch and revision of what was last handed to the engine.
-        self._applied: dict[int, tuple[int, int]] = {}
+        #: What was last handed to the engine.
+        self._applied: dict[int, Task] = {}
         #: Epoch and state as the store has them.
         self._written: dict[int, tuple[int, State]] = {}
         self._stopping: dict[int, asyncio.Task[bool | None]] = {}
@@ -175,16 +175,17 @@ class Agent:
                 self._stop(task.key, self._settle(task))
                 continue
             self._written[task.key] = (task.epoch, task.state)
-            version = (task.epoch, task.revision)
-            if self._applied.get(task.key) != version:
-                self._applied[task.key] = version
+            applied = self._applied.get(task.key)
+            if applied is None or (applied.epoch, applied.revision) != (task.epoch, task.revision):
+                self._applied[task.key] = task
                 self._start(task)
 
     def _is_wanted(self, task: Task) -> bool:
         if task.desired is not Desired.ENABLE or task.state is State.SUSPENDED:
             return False
         # What has begun goes on if the clock is set back.
-        begun = self._applied.get(task.key) == (task.epoch, task.revision)
+        applied = self._applied.get(task.key)
+        begun = applied is not None and (applied.epoch, applied.start_at) == (task.epoch, task.start_at)
         return (begun or task.start_at <= self._clock()) and not self._has_ended(task)
 
     def _has_ended(self, task: Task) -> bool:
