@@ -17,7 +17,7 @@ from penstock.media.packet import AUDIO, VIDEO
 from penstock.media.rtmp import chunk
 from penstock.media.rtmp.chunk import ChunkReader, message
 from penstock.media.steady import Steady
-from penstock.media.stream import Stream
+from penstock.media.stream import Block, Stream
 from penstock.media.timeline import SOUND_PATIENCE, Timeline
 
 #: Chunk sizes below this cost receivers more than the lane saves us; ours for commands must fit, too.
@@ -207,6 +207,6 @@ class Lane:
             now.audio_last, now.audio_dts, now.audio_end = audio_last, audio_dts, audio_end
             now.frame, now.frame_before = frame, before
             self._meter.passed(videos, audios, keys, video_last, audio_last)
-            self._stream.send(b"".join(pieces), newest, videos, audios, keys)
+            self._stream.send(Block(b"".join(pieces), newest & 0xFFFFFFFF, videos, audios, keys))
             self._progressed()
         return at, more and at < end

@@ -1,6 +1,7 @@
 """One live stream and its receivers: what comes in is written once per framing and sent to each."""
 
 from collections import deque
+from typing import NamedTuple
 
 from penstock.media.framing import Framing, flv_header
 from penstock.media.meter import Meter
@@ -13,6 +14,24 @@ GOP_BYTES = 16 << 20
 
 #: (message type, timestamp in ms, payload, what it is)
 Entry = tuple[int, int, bytes, Kind]
+
+
+class Block(NamedTuple):
+    """Messages as their receivers want them: bytes, time of the newest (ms, modulo 2^32), and how many there are."""
+
+    data: bytes
+    timestamp: int
+    video: int
+    audio: int
+    keyframes: int
+
+    @classmethod
+    def of(cls, data: bytes, entries: list[Entry]) -> "Block":
+        """Say what `data` contains."""
+        kinds = [kind for _, _, _, kind in entries]
+        keyframes = kinds.count(Kind.KEYFRAME)
+        video = kinds.count(Kind.FRAME) + keyframes
+        return cls(data, entries[-1][1] & 0xFFFFFFFF, video, kinds.count(Kind.SOUND), keyframes)
 
 
 class Receiver:
@@ -38,17 +57,14 @@ class Receiver:
         """Whether more waits for its socket than the queue may hold; half of that is needed to join again."""
         return self.connection.queued > (QUEUE_LIMIT if self.joined else QUEUE_LIMIT // 2)
 
-    def write(self, block: bytes, entries: list[Entry]) -> None:
-        """Send messages, already framed, and count them."""
-        self.connection.send(block)
+    def write(self, block: Block) -> None:
+        """Send messages and count them."""
+        data, self.timestamp, video, audio, keyframes = block
+        self.connection.send(data)
         meter = self.meter
-        for _, timestamp, _, kind in entries:
-            if kind is Kind.SOUND:
-                meter.audio += 1
-            elif kind is Kind.KEYFRAME or kind is Kind.FRAME:
-                meter.video += 1
-                meter.keyframes += kind is Kind.KEYFRAME
-            self.timestamp = timestamp & 0xFFFFFFFF
+        meter.video += video
+        meter.audio += audio
+        meter.keyframes += keyframes
 
 
 class Stream:
@@ -129,15 +145,10 @@ class Stream:
         self.receivers.append(receiver)
         return receiver
 
-    def send(self, block: bytes, timestamp: int, video: int, audio: int, keyframes: int) -> None:
-        """Send what is framed for every receiver already: so many messages, the newest at `timestamp` (ms)."""
+    def send(self, block: Block) -> None:
+        """Send what is framed for every receiver already."""
         for receiver in self.receivers:
-            receiver.connection.send(block)
-            receiver.timestamp = timestamp & 0xFFFFFFFF
-            meter = receiver.meter
-            meter.video += video
-            meter.audio += audio
-            meter.keyframes += keyframes
+            receiver.write(block)
 
     def flv_header(self) -> bytes:
         """Return how an FLV of this stream begins. A kind that is announced and never comes makes players wait."""
@@ -155,7 +166,7 @@ class Stream:
         if not pending:
             return
         self.version += 1
-        blocks: dict[Framing, bytes] = {}
+        blocks: dict[Framing, Block] = {}
         for receiver in self.receivers:
             if receiver.clogged:
                 receiver.joined = False
@@ -165,8 +176,9 @@ class Stream:
             framing = receiver.framing
             block = blocks.get(framing)
             if block is None:
-                block = blocks[framing] = b"".join([framing(t, ts, p) for t, ts, p, _ in pending])
-            receiver.write(block, pending)
+                data = b"".join([framing(t, ts, p) for t, ts, p, _ in pending])
+                block = blocks[framing] = Block.of(data, pending)
+            receiver.write(block)
 
     def _try_to_join(self, receiver: Receiver, pending: list[Entry]) -> None:
         at = len(pending) if receiver.clogged else self._joint(pending)
@@ -197,7 +209,7 @@ class Stream:
             headers.insert(0, (DATA, self.metadata))
         pieces = [framing(type_, first, payload) for type_, payload in headers]
         pieces += [framing(t, ts, p) for t, ts, p, _ in entries]
-        receiver.write(b"".join(pieces), entries)
+        receiver.write(Block.of(b"".join(pieces), entries))
         receiver.joined = receiver.began = True
 
     def _remember(self, entry: Entry) -> None:
