@@ -260,6 +260,7 @@ class RunSockets:
         self._run = run
         self._peers: dict[str, Peer] = {}
         self._scan = asyncio.Event()
+        self._blind = False
         #: Set when every socket that was there at the start has told all it knows, or had a second to do so.
         self.synced = asyncio.Event()
 
@@ -283,7 +284,15 @@ class RunSockets:
                 peer.transport.abort()
 
     async def _connect_all(self) -> None:
-        for path in _sockets(self._run):
+        try:
+            paths = _sockets(self._run)
+        except OSError as error:  # no more files may be opened; whoever is known stays known
+            if not self._blind:
+                log.warning("new run sockets cannot be looked for", error=str(error))
+            self._blind = True
+            return
+        self._blind = False
+        for path in paths:
             if path.stem not in self._peers:
                 await self._connect_one(path)
 

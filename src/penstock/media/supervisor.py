@@ -1,6 +1,7 @@
 """Keeps one source or sink running: retries, back-off, the last error. Leaves hold none of it."""
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -196,6 +197,8 @@ class Supervisor:
             await self._leaf(self)
         except (MediaError, AddressRefused) as error:
             return error.message
+        except OSError as error:  # this machine has no more files or memory to give
+            return os.strerror(error.errno).lower() if error.errno else str(error)
         except Exception as error:
             log.exception("leaf failed", side=self.side, node=self.id)
             return f"internal error ({type(error).__name__})"
