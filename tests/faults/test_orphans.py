@@ -1,0 +1,90 @@
+"""No process outlives the one that started it by more than two seconds, children of workers included."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import PenstockServer, ServerFactory
+from tests.e2e.running import is_running, until
+
+#: In the place of FFmpeg: it listens to nobody, reads nothing, writes nothing, and never ends by itself.
+STUBBORN = f"""#!{sys.executable} -IS
+import signal, time
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    time.sleep(3600)
+"""
+#: Seconds.
+GONE = 2.0
+
+
+@pytest.fixture
+def server(penstock_server: ServerFactory, tmp_path: Path) -> PenstockServer:
+    """A server whose worker runs three such children."""
+    program = tmp_path / "ffmpeg"
+    program.write_text(STUBBORN)
+    program.chmod(0o755)
+    server = penstock_server(workers=1, env={"PENSTOCK_MEDIA_FFMPEG": str(program)})
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+    for name in "abc":
+        cloud.create(f"http://127.0.0.1:1/{name}.m3u8", f"rtmp://127.0.0.1:1/live/{name}")
+    until(lambda: len(children(server)) == 3, what="the children have been started")
+    return server
+
+
+def children(server: PenstockServer) -> list[int]:
+    """What the processes of the server have started."""
+    parts = [server.process.pid, server.pid_of("api"), server.pid_of("hub"), *server.pids["workers"]]
+    return [pid for pid in server.all_pids if pid not in parts and b"/ffmpeg" in command(pid)]
+
+
+def command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def kill_parent(server: PenstockServer) -> None:
+    server.process.kill()
+    server.process.wait()
+
+
+def kill_worker(server: PenstockServer) -> None:
+    server.kill("worker")
+
+
+def kill_parent_of_stopped_worker(server: PenstockServer) -> None:
+    os.kill(server.pid_of("worker"), signal.SIGSTOP)
+    kill_parent(server)
+
+
+def kill_worker_of_stopped_children(server: PenstockServer) -> None:
+    for pid in children(server):
+        os.kill(pid, signal.SIGSTOP)
+    kill_worker(server)
+
+
+@pytest.mark.parametrize(
+    "harm", [kill_parent, kill_worker, kill_parent_of_stopped_worker, kill_worker_of_stopped_children]
+)
+def test_no_child_outlives_its_parent(server: PenstockServer, harm: Callable[[PenstockServer], None]) -> None:
+    everything, started = server.all_pids, children(server)
+    harm(server)
+    doomed = everything if server.process.poll() is not None else started
+    until(lambda: not any(map(is_running, doomed)), within=GONE, what="they are gone")
+    if doomed is started:
+        until(lambda: len(children(server)) == 3, what="the next worker has started its own")
+
+
+def test_orderly_end_leaves_no_child(server: PenstockServer) -> None:
+    everything = server.all_pids
+    assert server.stop() == 0
+    assert not any(map(is_running, everything))
