@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from penstock.errors import MediaError
-from penstock.hub.streams import Publication
+from penstock.hub.streams import Name, Publication, Totals
 from penstock.media.flv import FlvReader
 from penstock.media.framing import flv_chunked, rtmp_play, rtmp_publish
 from penstock.media.lane import Lane
@@ -341,7 +341,7 @@ async def publisher(data: bytes, rng: random.Random) -> Outcome:
     session = _Server(wire)  # type: ignore[arg-type]
     wish = await session.wish()
     await session.grant(wish)
-    publication = Publication(wire, 0)  # type: ignore[arg-type]
+    publication = Publication(wire, lambda: 0, Totals(), Name(1, "live", "test"))  # type: ignore[arg-type]
     for framing in (rtmp_play, flv_chunked):
         publication.stream.add(Connection(wire, Wire(b"", rng), None), framing, Meter())  # type: ignore[arg-type]
     connection = connect(wire, session)

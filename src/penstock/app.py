@@ -293,7 +293,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
     tencent = Tencent([live(tasks)], door=door, clock=clock)
     readiness = Readiness(store, synced=sockets.synced.is_set)
-    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics(sockets.load))
+    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())
@@ -343,7 +343,7 @@ async def _hub(config: Config, leash: "Leash") -> None:
     access.directory = await store.read(directory)
     me = Incarnation(config.run, "h")
     hub = Hub(HubConfig(tick=config.hub.tick / 1000), access=access, clock=clock)
-    run_socket = RunSocket(config.run, kind="hub", id=me.id, snapshot=tuple)
+    run_socket = RunSocket(config.run, kind="hub", id=me.id, snapshot=tuple, hub=hub.status)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_socket.serve(leash.ready))

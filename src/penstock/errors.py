@@ -110,6 +110,10 @@ class ServiceNotActive(Refused):
         self.state = state
 
 
+class StreamNotFound(Refused):
+    """The stream is not live."""
+
+
 class TaskNotFound(Refused):
     """The task does not exist."""
 

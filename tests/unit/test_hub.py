@@ -7,8 +7,9 @@ import pytest
 from penstock.hub import server
 from penstock.hub.access import is_loopback
 from penstock.hub.server import PLAY_PATIENCE
-from penstock.hub.streams import Publication
+from penstock.hub.streams import Name, Publication, Totals
 from penstock.media import framing
+from penstock.tasks.publishing import Directory
 from tests import packets
 from tests.packets import AVC_HEADER, Clip, aac_header, number_of
 from tests.rtmp_wire import AUDIO, DATA, VIDEO, Message
@@ -28,7 +29,7 @@ async def test_what_is_published_is_played() -> None:
         assert publisher.codes == ["NetStream.Publish.Start"]
         messages = CLIP.messages()
         publisher.send(messages[:-100])
-        await there.until(lambda: there.hub.streams()[0].video > 20)
+        await there.until(lambda: there.hub.status().streams[0].video > 20)
         player = await there.play()
         assert player.codes == ["NetStream.Play.Reset", "NetStream.Play.Start"]
         publisher.send(messages[-100:])
@@ -57,7 +58,7 @@ async def test_a_late_player_gets_a_picture_at_once() -> None:
     async with house() as there:
         publisher = await there.publish()
         publisher.send(CLIP.messages())
-        await there.until(lambda: there.hub.streams()[0].video == 75)
+        await there.until(lambda: there.hub.status().streams[0].video == 75)
         player = await there.play()
         await player.until(lambda: player.media)
         assert [number_of(m[2]) for m in player.media if m[0] == VIDEO and m[2][1] == 1] == list(range(50, 75))
@@ -110,7 +111,7 @@ async def test_players_are_told_when_the_publisher_leaves(goodbye: str) -> None:
         publisher.send(CLIP.messages())
         await player.until(lambda: player.media)
         if goodbye == "reset":
-            await there.until(lambda: there.hub.streams()[0].video == 75)
+            await there.until(lambda: there.hub.status().streams[0].video == 75)
             publisher.writer.transport.abort()
         elif goodbye:
             publisher.command(goodbye, 6, None, "test")
@@ -120,7 +121,7 @@ async def test_players_are_told_when_the_publisher_leaves(goodbye: str) -> None:
         assert player.media[-1] == media(CLIP.messages())[-1]
         assert [m.payload for m in player.messages if m.type == 4][-1] == bytes.fromhex("0001 00000001")
         assert player.codes[-2:] == GONE
-        assert there.hub.streams() == []
+        assert not there.hub.status().streams
         again = await there.publish()
         assert again.codes == ["NetStream.Publish.Start"]
 
@@ -128,7 +129,7 @@ async def test_players_are_told_when_the_publisher_leaves(goodbye: str) -> None:
 async def test_a_player_that_comes_in_the_moment_in_which_the_publisher_leaves_is_told() -> None:
     """Between finding the stream and joining it lies an answer on the network."""
     with Wires() as wires:
-        publication = Publication(wires.pump, 0)
+        publication = Publication(wires.pump, lambda: 0, Totals(), Name(1, "live", "test"))
         publication.end(server._farewell)
         peer = wires.peer()
         peer.parser.chunk_size = 65536
@@ -156,7 +157,7 @@ async def test_arguments_are_no_part_of_the_name() -> None:
         publisher.send(CLIP.messages())
         player = await there.play("test?token=2")
         await player.until(lambda: player.media)
-        assert [(info.app, info.stream) for info in there.hub.streams()] == [("live", "test")]
+        assert [(info.app, info.stream) for info in there.hub.status().streams] == [("live", "test")]
 
 
 @pytest.mark.parametrize(
@@ -187,18 +188,27 @@ async def test_streams_are_measured() -> None:
         for second in range(6):
             publisher.send(Clip(seconds=1, start=second * 1000).messages()[3 if second else 0 :])
             await asyncio.sleep(1)
-        (info,) = there.hub.streams()
-        assert (info.app, info.stream, info.players, info.dropped) == ("live", "test", 2, 0)
+        (info,) = there.hub.status().streams
+        assert (info.app, info.stream, len(info.players), info.dropped) == ("live", "test", 2, 0)
         assert (info.video, info.keyframes, info.video_codec, info.audio_codec) == (150, 6, "h264", "aac")
         assert info.audio == 276
         assert 5_900 <= info.media_ms <= 6_000
+        assert [(player.client, player.protocol, player.dropped) for player in info.players] == [
+            ("127.0.0.1", "rtmp", 0),
+            ("127.0.0.1", "rtmp", 0),
+        ]
+        assert all(info.bytes <= player.bytes <= info.bytes * 1.05 for player in info.players)
+        assert all(player.bitrate == pytest.approx(info.bitrate, rel=0.2) for player in info.players)
+        totals = there.hub.status()
+        assert (totals.received, totals.sent) == (info.bytes, sum(player.bytes for player in info.players))
         sent = info.bytes
         assert 0.5 < info.bitrate / (sent * 8 / 6) < 2
         await players[0].close()
-        await there.until(lambda: there.hub.streams()[0].players == 1)
+        await there.until(lambda: len(there.hub.status().streams[0].players) == 1)
+        assert there.hub.status().sent >= totals.sent
         players[1].command("closeStream", 0, None)
         await players[1].until_ended()
-        await there.until(lambda: there.hub.streams()[0].players == 0)
+        await there.until(lambda: not there.hub.status().streams[0].players)
 
 
 async def test_losses_of_players_that_have_left_stay_counted() -> None:
@@ -211,12 +221,50 @@ async def test_losses_of_players_that_have_left_stay_counted() -> None:
         for at, payload in enumerate(big):
             publisher.send([Message(VIDEO, 40 * at, payload)])
             await publisher.writer.drain()
-        await there.until(lambda: there.hub.streams()[0].video == 60)
-        dropped = there.hub.streams()[0].dropped
-        assert dropped > 0
+        await there.until(lambda: there.hub.status().streams[0].video == 60)
+        await there.until(lambda: there.hub.status().streams[0].dropped)
+        await asyncio.sleep(1)
+        (info,) = there.hub.status().streams
+        dropped = info.dropped
+        assert [player.dropped for player in info.players] == [dropped]
         await slow.close()
-        await there.until(lambda: there.hub.streams()[0].players == 0)
-        assert there.hub.streams()[0].dropped == dropped
+        await there.until(lambda: not there.hub.status().streams[0].players)
+        assert there.hub.status().streams[0].dropped == dropped
+        await publisher.close()
+        await there.until(lambda: not there.hub.status().streams)
+        assert there.hub.status().dropped == dropped
+
+
+async def test_players_are_told_apart_by_protocol_and_by_when_they_came() -> None:
+    """RTMP and HTTP-FLV, each from its own start."""
+    async with house() as there:
+        publisher = await there.publish()
+        publisher.send(CLIP.messages())
+        await there.play()
+        await asyncio.sleep(2)
+        _, writer = await there.http()
+        writer.write(b"GET /live/test.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+        await there.until(lambda: len(there.hub.status().streams[0].players) == 2)
+        (info,) = there.hub.status().streams
+        first, second = info.players
+        assert (first.protocol, second.protocol) == ("rtmp", "http-flv")
+        assert info.since <= first.since <= second.since - 2000
+
+
+async def test_a_stream_that_began_before_the_first_account_is_that_account_s() -> None:
+    """Who waits for it, who asks by a host and who publishes it again finds it under the account."""
+    async with house() as there:
+        publisher = await there.publish()
+        assert there.hub.status().streams[0].account_id == 0
+        there.access.directory = Directory(first=3)
+        player = await there.play()
+        publisher.send(CLIP.messages())
+        await player.until(lambda: player.media)
+        assert there.hub.status().streams[0].account_id == 3
+        assert (await there.publish()).codes == ["NetStream.Publish.BadName"]
+        await publisher.close()
+        await player.until_ended()
+        assert not there.hub.status().streams
 
 
 async def test_a_hub_that_stops_lets_everybody_go() -> None:

@@ -62,7 +62,7 @@ async def test_a_stranger_without_a_valid_signature_is_refused(name: str, why: s
     async with house(now=100) as there:
         there.access.directory = TWO
         assert why in await reason(await there.publish(name))
-        assert there.hub.streams() == []
+        assert not there.hub.status().streams
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -78,7 +78,7 @@ async def test_a_signed_url_publishes_until_its_time() -> None:
         assert "txSecret is wrong" in await reason(await there.publish(signed("b", 200), host="second.example.com"))
         second = await there.publish(signed("b", 200, "other"), host="second.example.com")
         assert second.codes == ["NetStream.Publish.Start"]
-        assert [(info.account_id, info.stream) for info in there.hub.streams()] == [(1, "test"), (2, "b")]
+        assert [(info.account_id, info.stream) for info in there.hub.status().streams] == [(1, "test"), (2, "b")]
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -99,7 +99,7 @@ async def test_streams_of_two_accounts_never_meet() -> None:
         await mine.until(lambda: mine.media)
         theirs = await there.play(host="second.example.com")
         second.send(CLIP.messages()[:3])
-        await there.until(lambda: [info.players for info in there.hub.streams()] == [1, 1])
+        await there.until(lambda: [len(info.players) for info in there.hub.status().streams] == [1, 1])
         assert theirs.media == []
         assert (await there.ask(b"HEAD /live/test.flv HTTP/1.1\r\nHost: second.example.com:8081\r\n\r\n")).status == 200
         await second.close()
@@ -128,7 +128,7 @@ async def test_a_later_run_of_a_task_takes_its_stream_over() -> None:
         again = await there.play()
         await again.until(lambda: again.media)
         assert (await there.publish(ticket(4))).codes == ["NetStream.Publish.BadName"]
-        (info,) = there.hub.streams()
+        (info,) = there.hub.status().streams
         assert (info.task_key, info.account_id) == (7, 1)
 
 
@@ -142,7 +142,7 @@ async def test_nobody_else_takes_a_task_s_stream(name: str) -> None:
         assert other.codes == ["NetStream.Publish.BadName"]
         await other.until_ended()
         publisher.send(CLIP.messages())
-        await there.until(lambda: there.hub.streams()[0].video == 75)
+        await there.until(lambda: there.hub.status().streams[0].video == 75)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_a_forged_ticket_is_refused(name: str) -> None:
         publisher = await there.publish(ticket(5))
         assert "the ticket is not one of ours" in await reason(await there.publish(name))
         publisher.send(CLIP.messages())
-        await there.until(lambda: there.hub.streams()[0].video == 75)
+        await there.until(lambda: there.hub.status().streams[0].video == 75)
 
 
 async def test_workers_carry_tickets_to_the_hub_alone() -> None:

@@ -15,7 +15,7 @@ import pytest
 from penstock.bus import life, local
 from penstock.bus.life import Incarnation
 from penstock.bus.local import RunSocket, RunSockets, hint_all
-from penstock.tasks.model import Load, Observed, State
+from penstock.tasks.model import HubStatus, Load, Observed, State
 from tests.unit.making import observe
 
 Statuses = dict[int, Observed]
@@ -226,6 +226,24 @@ async def test_waiting_task_is_told_why_and_what_all_carry(run: Path) -> None:
         worker.show(observe(1, 1), observe(2, 1))
         await until(lambda: sockets.waiting() == "no capacity (2/2)")
         assert sockets.load() == Load(workers=1, used=2, capacity=2, states={State.ACTIVE: 2})
+
+
+async def test_what_the_hub_measures_arrives_and_goes_with_it(run: Path) -> None:
+    """At once for who comes later, then with each change."""
+    measured = [HubStatus(received=1)]
+    me, listening = Incarnation(run, "h"), asyncio.Event()
+    hub = RunSocket(run, kind="hub", id=me.id, snapshot=tuple, hub=lambda: measured[-1])
+    async with watching(run) as sockets:
+        await Worker(run).start()
+        await until(lambda: sockets.hellos)
+        assert sockets.hub() is None
+        serving = asyncio.create_task(hub.serve(listening.set))
+        await until(lambda: sockets.hub() == HubStatus(received=1))
+        measured.append(HubStatus(received=2, sent=1))
+        await until(lambda: sockets.hub() == measured[-1])
+        assert sockets.load().workers == 1
+        serving.cancel()
+        await until(lambda: sockets.hub() is None)
 
 
 def test_process_lives_until_it_ends(run: Path) -> None:

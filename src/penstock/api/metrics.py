@@ -1,17 +1,17 @@
-"""What the API counts and the workers carry, for Prometheus.
+"""What the API counts, and what the workers and the hub carry, for Prometheus.
 
-No label names a task or an account, so that their number does not matter.
+No label names a task, a stream or an account, so that their number does not matter.
 """
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from penstock.tasks.model import Load, State
+from penstock.tasks.model import HubStatus, Load, State
 
 #: Upper bounds of the latency's buckets, in seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -41,14 +41,33 @@ class Carried(Collector):
         yield tasks
 
 
-class Metrics:
-    """Of one API process, and what `load` says of the workers."""
+class Streamed(Collector):
+    """What the hub carries when somebody asks; nothing while there is none."""
 
-    def __init__(self, load: Callable[[], Load]) -> None:
+    def __init__(self, hub: Callable[[], HubStatus | None]) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        hub = self._hub()
+        if hub is None:
+            return
+        players = sum(len(stream.players) for stream in hub.streams)
+        yield GaugeMetricFamily("penstock_hub_streams", "Streams that are published to the hub", len(hub.streams))
+        yield GaugeMetricFamily("penstock_hub_players", "Players of all its streams", players)
+        yield CounterMetricFamily("penstock_hub_received_bytes", "Bytes from its publishers", hub.received)
+        yield CounterMetricFamily("penstock_hub_sent_bytes", "Bytes to its players", hub.sent)
+        yield CounterMetricFamily("penstock_hub_dropped_messages", "Messages that slow players lost", hub.dropped)
+
+
+class Metrics:
+    """Of one API process, and what `load` says of the workers and `hub` of the hub."""
+
+    def __init__(self, load: Callable[[], Load], hub: Callable[[], HubStatus | None] = lambda: None) -> None:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._registry.register(Carried(load))
+        self._registry.register(Streamed(hub))
         self._calls = Counter(
             "penstock_api_calls",
             "Calls that were answered, by the vendor's code; ok: without error",

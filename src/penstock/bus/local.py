@@ -1,8 +1,8 @@
 """Run sockets: how the processes of one machine hear of each other.
 
 Each worker and the hub listens on ``DATA/run/<incarnation>.sock`` and speaks JSON lines: first a `Hello` with
-all it observes, then an `Update` each second with what changed. Who connects may send `{"hint": "tasks"}`.
-The files are found by looking; nothing is registered anywhere.
+all it observes, then an `Update` each second with what changed: those tasks that did, and all of the hub's streams.
+Who connects may send `{"hint": "tasks"}`. The files are found by looking; nothing is registered anywhere.
 
 Nothing here is truth that must survive: a reader that is too slow is dropped, connects again, and is up to
 date after one `Hello`.
@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from penstock.bus import life
-from penstock.tasks.model import Load, Observed
+from penstock.tasks.model import HubStatus, Load, Observed
 
 log = structlog.get_logger()
 
@@ -45,6 +45,8 @@ class Hello(msgspec.Struct, frozen=True):
     #: Cost units that it can run; 0: it runs no tasks.
     capacity: int
     snapshot: tuple[Observed, ...]
+    #: Of the hub alone.
+    hub: HubStatus | None = None
 
 
 class Update(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,6 +55,8 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     delta: tuple[Observed, ...] = ()
     #: Keys of tasks that no longer run here.
     gone: tuple[int, ...] = ()
+    #: None: as before.
+    hub: HubStatus | None = None
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -129,6 +133,7 @@ class RunSocket:
         snapshot: measures every status now.
         hinted: called when somebody says that tasks have changed.
         capacity: cost units that this process can run.
+        hub: what the hub measured; None: this is a worker.
     """
 
     def __init__(
@@ -140,12 +145,14 @@ class RunSocket:
         snapshot: Callable[[], Sequence[Observed]],
         hinted: Callable[[], None] = lambda: None,
         capacity: int = 0,
+        hub: Callable[[], HubStatus | None] = lambda: None,
     ) -> None:
         self._path = run / f"{id}.sock"
         self._kind, self._id, self._capacity = kind, id, capacity
-        self._snapshot, self._hinted = snapshot, hinted
+        self._snapshot, self._hinted, self._hub = snapshot, hinted, hub
         self._readers: set[_Reader] = set()
         self._told: dict[int, Observed] = {}
+        self._told_hub: HubStatus | None = None
         self._encode = msgspec.json.Encoder().encode
 
     async def serve(self, listening: Callable[[], None] = lambda: None) -> None:
@@ -170,7 +177,7 @@ class RunSocket:
         # The others are brought up to date first, so that the next update is right for all.
         self._update()
         snapshot = tuple(self._told.values())
-        hello = Hello(self._kind, self._id, os.getpid(), self._capacity, snapshot)
+        hello = Hello(self._kind, self._id, os.getpid(), self._capacity, snapshot, self._told_hub)
         reader.transport.write(self._encode(hello) + b"\n")
         self._readers.add(reader)
 
@@ -183,13 +190,15 @@ class RunSocket:
     def _update(self) -> None:
         now = {observed.key: observed for observed in self._snapshot()}
         told, self._told = self._told, now
+        told_hub, self._told_hub = self._told_hub, self._hub()
         if not self._readers:
             return
         delta = tuple(observed for key, observed in now.items() if told.get(key) != observed)
         gone = tuple(told.keys() - now.keys())
-        if not (delta or gone):
+        hub = self._told_hub if self._told_hub != told_hub else None
+        if not (delta or gone or hub):
             return
-        line = self._encode(Update(delta, gone)) + b"\n"
+        line = self._encode(Update(delta, gone, hub)) + b"\n"
         for reader in list(self._readers):
             if reader.transport.get_write_buffer_size() > UNREAD_LIMIT:
                 log.warning("a reader of the run socket is too slow and is dropped")
@@ -231,6 +240,8 @@ class Peer(_Lines):
         #: None until the first line has come.
         self.hello: Hello | None = None
         self.observed: dict[int, Observed] = {}
+        #: None: it is no hub.
+        self.hub: HubStatus | None = None
         self.known = asyncio.Event()
         self._lost = lost
 
@@ -238,12 +249,14 @@ class Peer(_Lines):
         if self.hello is None:
             self.hello = self._decode_hello(line)
             self.observed = {observed.key: observed for observed in self.hello.snapshot}
+            self.hub = self.hello.hub
             self.known.set()
             return
         update = self._decode_update(line)
         self.observed.update((observed.key, observed) for observed in update.delta)
         for key in update.gone:
             self.observed.pop(key, None)
+        self.hub = update.hub or self.hub
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.known.set()
@@ -253,7 +266,7 @@ class Peer(_Lines):
 class RunSockets:
     """The statuses that living processes report now, and the way to hint them.
 
-    Fulfils `LiveStatus` and `Hints`. `watch` must run meanwhile.
+    Fulfils `LiveStatus`, `LiveHub` and `Hints`. `watch` must run meanwhile.
     """
 
     def __init__(self, run: Path) -> None:
@@ -347,6 +360,10 @@ class RunSockets:
         states = Counter(observed.state for peer in self._peers.values() for observed in peer.observed.values())
         used, capacity = sum(used for used, _ in loads), sum(room for _, room in loads)
         return Load(workers=len(loads), used=used, capacity=capacity, states=states)
+
+    def hub(self) -> HubStatus | None:
+        """What the hub says; None: it is not there."""
+        return next((peer.hub for peer in self._peers.values() if peer.hub), None)
 
     def tasks_changed(self) -> None:
         """Tell every process that tasks have changed in the store."""

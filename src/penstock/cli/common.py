@@ -15,7 +15,7 @@ from penstock.errors import ConfigError
 
 if TYPE_CHECKING:
     from penstock.config import Config
-    from penstock.tasks.ports import LiveStatus, Store
+    from penstock.tasks.ports import Live, Store
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def with_store(found: "Config", work: Callable[["Store"], Coroutine[Any, Any, T]
         store.close()
 
 
-def with_live(found: "Config", work: Callable[["Store", "LiveStatus"], Coroutine[Any, Any, T]]) -> T:
+def with_live(found: "Config", work: Callable[["Store", "Live"], Coroutine[Any, Any, T]]) -> T:
     """As `with_store`, with what living processes report now."""
     from penstock import app
 

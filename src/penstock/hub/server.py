@@ -10,12 +10,13 @@ import structlog
 from penstock.errors import MediaError
 from penstock.hub.access import Access, Denied
 from penstock.hub.http import Request, read_request, respond
-from penstock.hub.streams import Name, Publication, StreamInfo, Streams
+from penstock.hub.streams import Name, Publication, Streams
 from penstock.media import framing
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp import amf
 from penstock.media.rtmp.server import ServerSession, Wish, end_of_stream
 from penstock.net import prepare
+from penstock.tasks.model import HubStatus
 from penstock.tasks.ports import Clock
 
 log = structlog.get_logger()
@@ -59,12 +60,14 @@ class Hub:
                 await asyncio.wait(self._clients, timeout=1)
             self._pump.close()
 
-    def streams(self) -> list[StreamInfo]:
-        """Return what is measured of every live stream."""
-        return [] if self._streams is None else self._streams.infos()
+    def status(self) -> HubStatus:
+        """Return what is measured of every live stream, at most half a second old."""
+        return HubStatus() if self._streams is None else self._streams.status()
 
     async def _measure(self, streams: Streams) -> None:
         while True:
+            if first := self._access.directory.first:
+                streams.adopt(first)
             streams.measure(self._loop.time())
             await asyncio.sleep(0.5)
 
@@ -104,7 +107,7 @@ class Hub:
         if wish.publishing:
             await self._publish(session, wish, address)
         else:
-            await self._play(session, wish)
+            await self._play(session, wish, address)
 
     async def _publish(self, session: ServerSession, wish: Wish, address: str) -> None:
         assert self._streams is not None
@@ -129,10 +132,10 @@ class Hub:
             reason = await connection.wait_closed()
             log.info("stream unpublished", app=wish.app, client=address, reason=reason)
         finally:
-            self._streams.unpublish(name, publication)
+            self._streams.unpublish(publication)
             publication.end(_farewell)
 
-    async def _play(self, session: ServerSession, wish: Wish) -> None:
+    async def _play(self, session: ServerSession, wish: Wish, address: str) -> None:
         assert self._streams is not None
         if not (wish.app and wish.stream):
             return await session.refuse("NetStream.Play.StreamNotFound", "The application or stream name is empty.")
@@ -143,7 +146,7 @@ class Hub:
         await session.grant(wish)
         connection = self._pump.add(session.sock, session.reader)
         connection.on_command = lambda _type, _time, payload: _leave(connection, payload)
-        await publication.play(connection, framing.rtmp_play)
+        await publication.play(connection, framing.rtmp_play, address)
         return None
 
     # -- HTTP-FLV
@@ -166,7 +169,7 @@ class Hub:
         connection = self._pump.add(sock)
         header = publication.stream.flv_header()
         connection.send(framing.http_chunk(header) if chunked else header)
-        await publication.play(connection, framing.flv_chunked if chunked else framing.flv)
+        await publication.play(connection, framing.flv_chunked if chunked else framing.flv, address)
         return None
 
     def _find(self, name: Name) -> Publication | None:

@@ -265,6 +265,61 @@ class Load(Struct):
     states: Mapping[State, int]
 
 
+class PlayerInfo(Struct):
+    """What the hub measured of one player of a stream."""
+
+    #: Its address.
+    client: str
+    #: ``rtmp`` or ``http-flv``.
+    protocol: str
+    since: int
+    #: Bytes that its socket took.
+    bytes: int
+    #: Bits per second over the last two seconds.
+    bitrate: int
+    #: Messages that it lost, because it was too slow.
+    dropped: int
+
+
+class StreamInfo(Struct):
+    """What the hub measured of one stream. Times are Unix milliseconds."""
+
+    account_id: int
+    app: str
+    stream: str
+    #: Key of the task that publishes it; None: an encoder does.
+    task_key: int | None
+    #: The publisher's address.
+    client: str
+    since: int
+    #: Bytes that the publisher sent.
+    bytes: int
+    #: Bits per second over the last two seconds.
+    bitrate: int
+    media_ms: int
+    video: int
+    audio: int
+    keyframes: int
+    #: FFmpeg's names; empty: not seen.
+    video_codec: str
+    audio_codec: str
+    #: Messages that slow players lost, also those that have left.
+    dropped: int
+    #: Who plays it now.
+    players: tuple[PlayerInfo, ...]
+
+
+class HubStatus(Struct):
+    """What the hub measured: the streams that are live, and totals since it began."""
+
+    streams: tuple[StreamInfo, ...] = ()
+    #: Bytes from publishers, and to players.
+    received: int = 0
+    sent: int = 0
+    #: Messages that slow players lost.
+    dropped: int = 0
+
+
 class Event(Struct):
     """One line of a task's history."""
 

@@ -11,6 +11,7 @@ from penstock.tasks.model import (
     Domain,
     Edge,
     Event,
+    HubStatus,
     Observed,
     SdkApp,
     ServiceName,
@@ -257,6 +258,18 @@ class LiveStatus(Protocol):
     def waiting(self) -> str:
         """Why nobody takes a task that is due: ``no worker``, ``no capacity (200/200)``; empty: one will."""
         ...
+
+
+class LiveHub(Protocol):
+    """What the hub of this machine measures now."""
+
+    def hub(self) -> HubStatus | None:
+        """None: it is not there."""
+        ...
+
+
+class Live(LiveStatus, LiveHub, Protocol):
+    """All that living processes report now."""
 
 
 class Edges(Protocol):

@@ -1,0 +1,95 @@
+"""The hub of a real server: what it says of its streams, and what becomes of them when somebody leaves."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import PenstockServer, ServerFactory, until
+from tests.media import clip, ffmpeg_exe, publish
+from tests.rtmp_peer import OriginThread
+
+
+@pytest.fixture
+def server(penstock_server: ServerFactory) -> PenstockServer:
+    """A Penstock with two workers."""
+    return penstock_server()
+
+
+@pytest.fixture
+def cloud(server: PenstockServer) -> Cloud:
+    """The SDK with the keys of its account."""
+    keys = server.account()
+    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
+
+
+@pytest.fixture
+def origin() -> Iterator[OriginThread]:
+    """A live source: the clip `av`, again and again."""
+    with OriginThread(clip("av")) as running:
+        yield running
+
+
+def player(url: str) -> "subprocess.Popen[bytes]":
+    """A viewer that throws away what it sees."""
+    return subprocess.Popen(
+        [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", url, "-c", "copy", "-f", "null", "/dev/null"]
+    )
+
+
+def streams(server: PenstockServer) -> list[dict[str, Any]]:
+    """What `stream list --json` prints."""
+    shown: list[dict[str, Any]] = json.loads(server.command("stream", "list", "--json").stdout)
+    return shown
+
+
+def metric(server: PenstockServer, name: str) -> float:
+    """One value of /metrics without labels."""
+    _, text = server.get("/metrics")
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    assert found, text
+    return float(found[1])
+
+
+def test_streams_and_their_players_are_told_by_command_and_by_metrics(
+    server: PenstockServer, cloud: Cloud, origin: OriginThread
+) -> None:
+    """Whose they are, what an encoder and a task send, who plays them, and totals without a stream's name."""
+    assert streams(server) == []
+    task_id = cloud.create(origin.url, f"{server.rtmp}/live/relayed")
+    with publish(f"{server.rtmp}/live/camera", "av"), player(f"{server.rtmp}/live/camera") as viewer:
+        until(lambda: len(found := streams(server)) == 2 and found[0]["players"] and found[0]["players"][0]["bitrate"])
+        camera, relayed = streams(server)
+        shown = server.command("stream", "show", "live/camera").stdout
+        until(lambda: metric(server, "penstock_hub_players") == 1)
+        assert metric(server, "penstock_hub_streams") == 2
+        received, sent = (metric(server, f"penstock_hub_{way}_bytes_total") for way in ("received", "sent"))
+        assert received > sent > 0
+        assert "live/camera" not in server.get("/metrics")[1]
+        viewer.terminate()
+    assert (camera["stream"], camera["task"], camera["account"]) == ("live/camera", None, "demo")
+    assert (camera["publisher"], camera["video_codec"], camera["audio_codec"]) == ("127.0.0.1", "h264", "aac")
+    assert camera["bitrate"] > 50_000
+    assert camera["keyframes"] > 0
+    (one,) = camera["players"]
+    assert (one["player"], one["protocol"], one["dropped"]) == ("127.0.0.1", "rtmp", 0)
+    assert one["bytes"] > 0
+    assert (relayed["stream"], relayed["task"], relayed["players"]) == ("live/relayed", task_id, [])
+    assert re.search(r"^127\.0\.0\.1 +rtmp .*Mbit/s", shown, re.MULTILINE), shown
+    until(lambda: [stream["stream"] for stream in streams(server)] == ["live/relayed"])
+    assert metric(server, "penstock_hub_sent_bytes_total") >= sent
+
+
+def test_a_stream_that_nobody_publishes_is_not_shown(server: PenstockServer) -> None:
+    """Nor are streams where no hub runs."""
+    done = server.command("stream", "show", "live/none", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Nobody publishes a stream 'live/none'" in done.stderr
+    server.stop()
+    done = server.command("stream", "list", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No hub runs on this DATA" in done.stderr
