@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.cloud import Cloud
 from tests.e2e.running import PenstockServer, penstock, until
+from tests.media import clip
+from tests.rtmp_peer import OriginThread, SinkThread
 
 __all__ = ["PenstockServer", "ServerFactory", "until"]
 
@@ -52,3 +55,24 @@ def penstock_server(tmp_path: Path, data_with_account: tuple[Path, Mapping[str, 
         print(server.log)  # shown if the test has failed
     for server in servers:
         server.clean_up()
+
+
+@pytest.fixture
+def cloud(server: PenstockServer) -> Cloud:
+    """The SDK with the account's keys; `server` is each file's own."""
+    keys = server.account()
+    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
+
+
+@pytest.fixture
+def origin() -> Iterator[OriginThread]:
+    """A live source: the clip `av`, again and again."""
+    with OriginThread(clip("av")) as running:
+        yield running
+
+
+@pytest.fixture
+def sink() -> Iterator[SinkThread]:
+    """A destination that records what comes."""
+    with SinkThread() as running:
+        yield running

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
-from tests.media import clip
 from tests.rtmp_peer import OriginThread, SinkThread
 
 NOWHERE = "rtmp://127.0.0.1:9/live/a"
@@ -19,20 +17,6 @@ NOWHERE = "rtmp://127.0.0.1:9/live/a"
 @pytest.fixture
 def server(penstock_server: ServerFactory) -> PenstockServer:
     return penstock_server(workers=1)
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source."""
-    with OriginThread(clip("av")) as running:
-        yield running
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
 
 
 def cloud_of(server: PenstockServer, account: str = "demo") -> Cloud:

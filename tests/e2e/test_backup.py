@@ -2,30 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.cloud import Cloud, utc
 from tests.e2e.conftest import ServerFactory, until
 from tests.e2e.running import penstock
-from tests.media import clip
 from tests.rtmp_peer import OriginThread, SinkThread
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source."""
-    with OriginThread(clip("av")) as running:
-        yield running
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
 
 
 def test_restored_server_runs_every_enabled_task(

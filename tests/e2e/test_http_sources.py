@@ -28,20 +28,6 @@ def server(penstock_server: ServerFactory) -> PenstockServer:
 
 
 @pytest.fixture
-def cloud(server: PenstockServer) -> Cloud:
-    """The SDK with the keys of a new account."""
-    keys = server.account()
-    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
-
-
-@pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Nginx]:
     """Serves files, and as HLS what is published to its application ``live``."""
     hls = f"hls on; hls_fragment 1s; hls_path {tmp_path}/nginx/www/hls;"

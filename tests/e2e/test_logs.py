@@ -9,12 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.running import PENSTOCK, environment
-from tests.media import clip
 from tests.rtmp_peer import OriginThread, SinkThread
 
 LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)  (\S+) +(\S.*)  \[(\S+)\]")
@@ -71,20 +68,6 @@ def following(server: PenstockServer, task_id: str) -> Iterator[Follower]:
         yield follower
     finally:
         follower.process.kill()
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source."""
-    with OriginThread(clip("av")) as running:
-        yield running
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
 
 
 def test_life_of_a_task_is_told_as_it_happens_with_its_reasons(

@@ -20,13 +20,6 @@ def server(penstock_server: ServerFactory) -> PenstockServer:
 
 
 @pytest.fixture
-def cloud(server: PenstockServer) -> Cloud:
-    """The SDK with the account's keys."""
-    keys = server.account()
-    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
-
-
-@pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[Nginx]:
     """nginx-rtmp with an application ``live``."""
     with Nginx(tmp_path / "nginx") as running:

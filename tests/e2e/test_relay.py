@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,27 +22,6 @@ FRAME = 40
 def server(penstock_server: ServerFactory) -> PenstockServer:
     """A Penstock with two workers that may reach loopback."""
     return penstock_server()
-
-
-@pytest.fixture
-def cloud(server: PenstockServer) -> Cloud:
-    """The SDK with the keys of a new account."""
-    keys = server.account()
-    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source: the clip `av`, again and again."""
-    with OriginThread(clip("av")) as running:
-        yield running
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
 
 
 def destination(sink: SinkThread) -> str:

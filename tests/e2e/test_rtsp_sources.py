@@ -9,12 +9,12 @@ import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import until
-from tests.e2e.test_http_sources import assert_every_picture, cloud, server, sink
+from tests.e2e.test_http_sources import assert_every_picture, server
 from tests.media import clip, ffmpeg_exe
 from tests.parts import require
 from tests.rtmp_peer import SinkThread
 
-__all__ = ["cloud", "server", "sink"]
+__all__ = ["server"]
 
 SERVER = Path(__file__).parents[2] / ".clients" / "rtsp" / "rtsp"
 PASSWORD = "s3 cret"

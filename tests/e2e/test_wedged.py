@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.running import is_running
-from tests.media import clip
 from tests.rtmp_peer import OriginThread, SinkThread
 
 #: Imported by every Python that finds it on its path. A signal has the main thread, which is the event loop's, turn
@@ -44,20 +42,6 @@ def trap(tmp_path: Path) -> Path:
 def server(penstock_server: ServerFactory, trap: Path) -> PenstockServer:
     """A server whose processes can be wedged."""
     return penstock_server(env={"PYTHONPATH": str(trap), "PENSTOCK_SERVER_WATCHDOG": str(WATCHDOG)})
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source."""
-    with OriginThread(clip("av")) as running:
-        yield running
-
-
-@pytest.fixture
-def sink() -> Iterator[SinkThread]:
-    """A destination that records what comes."""
-    with SinkThread() as running:
-        yield running
 
 
 def cpu(pid: int) -> float:
