@@ -31,6 +31,9 @@ _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bun
 _CHECK = 3.0
 #: IPv6 addresses that mean the IPv4 address in their last 32 bits: mapped (RFC 4291), and NAT64's (RFC 6052).
 _CARRIERS = tuple(map(ipaddress.IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96")))
+#: What a socket listens at for all addresses; whoever connects to it reaches this machine.
+_EVERYWHERE = (ipaddress.IPv4Address(0), ipaddress.IPv6Address(0))
+_OURSELVES = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"), *_EVERYWHERE)
 #: All global unicast there is in IPv6 (RFC 4291, section 2.4).
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 #: What is not public: IANA's special-purpose address registries (RFC 6890), multicast, and clouds' own services.
@@ -143,6 +146,8 @@ class Policy:
         except (OSError, ValueError, OverflowError) as error:
             raise Unreachable(f"cannot resolve {host}") from error
         for _, _, _, _, address in found:
+            if self.is_hub(str(address[0]), number):
+                raise AddressRefused(f"{host} leads to this hub, whose names are in the setting hub.domains")
             if reason := self.refusal(ipaddress.ip_address(str(address[0]).split("%")[0])):
                 raise AddressRefused(reason)
         return [(str(address[0]), number) for _, _, _, _, address in found]
@@ -153,8 +158,18 @@ class Policy:
             return False
         host, its_own = host.lower().removesuffix("."), self._hub[1]
         if its_own == (_DEFAULT_PORTS["rtmp"] if port is None else port):
-            return host in {self._hub[0], "127.0.0.1", "localhost", "::1", *self._hub_names}
+            return host in {self._hub[0], "localhost", *self._hub_names} or self._hears(host)
         return port is None and host in self._hub_names
+
+    def _hears(self, host: str) -> bool:
+        """Whether this is an address of our own machine at which the hub listens, however it is spelled."""
+        address = _literal(host)
+        if self._hub is None or address is None:
+            return False
+        if address in _OURSELVES:
+            return True
+        everywhere = _literal(self._hub[0]) in _EVERYWHERE
+        return everywhere and address.is_loopback
 
     async def connect(self, url: str, *, patience: float = 10) -> socket.socket:
         """Return a non-blocking TCP socket connected to the URL's host, at a checked address.
@@ -195,6 +210,18 @@ def is_public(address: IPAddress) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
     return not any(address in network for network in NOT_PUBLIC)
+
+
+def _literal(host: str) -> IPAddress | None:
+    """Return the address that a host spells out, also as ``127.1``, ``0x7f000001`` and ``::ffff:127.0.0.1``."""
+    try:
+        return _meant(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 def _meant(address: IPAddress) -> IPAddress:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from penstock.tasks.model import State
@@ -122,6 +123,23 @@ async def test_a_defect_in_one_task_does_not_stop_the_measuring_of_others(monkey
 
 
 # -- another plan
+
+
+async def test_a_ticket_goes_to_the_hub_and_is_shown_to_nobody() -> None:
+    """Neither as part of the address nor when the destination refuses."""
+    async with staged() as stage:
+        origin, sink = await stage.origin(), await stage.sink()
+        wanted = plan(origin, sink)
+        (ours,) = wanted.sinks
+        wanted = msgspec.structs.replace(wanted, sinks=(msgspec.structs.replace(ours, ticket="penstockTicket=1.2.3"),))
+        sink.refuse = "NetStream.Publish.Denied"
+        stage.engine.run(KEY, 1, wanted)
+        await stage.until(lambda: "refused" in stage.seen.error)
+        assert sink.last.name == "test?penstockTicket=1.2.3"
+        assert "Ticket" not in str((stage.seen, stage.events))
+        sink.refuse = ""
+        await stage.until_active()
+        assert stage.seen.sinks[0].url == f"rtmp://127.0.0.1:{sink.port}/live/***"
 
 
 async def test_an_equal_plan_changes_nothing() -> None:

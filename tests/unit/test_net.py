@@ -282,6 +282,10 @@ HUB = Policy(hub_names=["localhost", "hub.penstock", "Live.Example"], hub=("127.
         ("localhost", 41935),
         ("127.0.0.1", 41935),
         ("::1", 41935),
+        ("127.1", 41935),
+        ("2130706433", 41935),
+        ("::ffff:127.0.0.1", 41935),
+        ("0.0.0.0", 41935),
     ],
 )
 async def test_the_hub_is_reached_by_its_names_and_by_its_address(host: str, port: int | None) -> None:
@@ -307,6 +311,32 @@ async def test_a_hub_on_rtmps_own_port_is_meant_without_a_port() -> None:
     policy = Policy(hub=("127.0.0.1", 1935))
     assert await policy.resolve("127.0.0.1", None) == [("127.0.0.1", 1935)]
     assert not policy.is_hub("hub.penstock", None)
+
+
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.255.255.254", "127.2", "0x7f000003", "::ffff:127.9.9.9", "0"])
+async def test_a_hub_that_listens_everywhere_is_all_of_loopback(everywhere: str, host: str) -> None:
+    """Else a task could publish there as if it were an encoder on this machine, under whose name it likes."""
+    policy = Policy(networks("127.0.0.0/8"), hub=(everywhere, 41935))
+    assert policy.is_hub(host, 41935)
+    assert await policy.resolve(host, 41935) == [(everywhere, 41935)]
+    assert not policy.is_hub(host, 41936)
+    assert not policy.is_hub("192.0.2.1", 41935)
+
+
+async def test_a_name_that_leads_to_the_hub_is_refused_unless_it_is_one_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whose streams a name means is known of the hub's own names alone."""
+    policy = Policy(networks("127.0.0.0/8"), hub=("127.0.0.1", 41935))
+
+    async def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(None, None, None, None, ("127.0.0.1", port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lookup)
+    with pytest.raises(AddressRefused, match="leads to this hub"):
+        await policy.resolve("tricky.example", 41935)
+    assert await policy.resolve("tricky.example", 41936) == [("127.0.0.1", 41936)]
 
 
 async def test_without_a_hub_nothing_is_the_hub() -> None:

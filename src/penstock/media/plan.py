@@ -34,7 +34,15 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Stable over the task's life: ``sink``, later ``sink.backup``.
     id: str
+    #: The caller's URL, with its secrets; masked wherever it is shown.
     url: str
+    #: Our own hub's ticket, as ``name=value``: what is added to the URL to connect, and no business of the caller's.
+    ticket: str = ""
+
+    @property
+    def target(self) -> str:
+        """Where to connect."""
+        return f"{self.url}{'&' if '?' in self.url else '?'}{self.ticket}" if self.ticket else self.url
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,7 +116,7 @@ class Relay:
 
     def _sink(self, node: Sink) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
-            leaf = sink_leaf(self._transports, node.url)
+            leaf = sink_leaf(self._transports, node.target)
             try:
                 await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
             finally:

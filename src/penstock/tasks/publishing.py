@@ -93,7 +93,7 @@ def _mac(secret: bytes, numbers: str, app: str, stream: str) -> str:
 
 
 def with_tickets(plan: Plan, task: Task, secret: bytes, is_hub: Callable[[str, int | None], bool]) -> Plan:
-    """The plan with a ticket in the URL of each destination that is our own hub."""
+    """The plan with a ticket for each destination that is our own hub."""
     return msgspec.structs.replace(plan, sinks=tuple(_with_ticket(sink, task, secret, is_hub) for sink in plan.sinks))
 
 
@@ -103,4 +103,4 @@ def _with_ticket(sink: Sink, task: Task, secret: bytes, is_hub: Callable[[str, i
         return sink
     app, _, stream = parts.path.strip("/").rpartition("/")
     ticket = Ticket(account_id=task.account_id, task_key=task.key, epoch=task.epoch).write(secret, app, stream)
-    return msgspec.structs.replace(sink, url=f"{sink.url}{'&' if parts.query else '?'}{TICKET}={ticket}")
+    return msgspec.structs.replace(sink, ticket=f"{TICKET}={ticket}")
