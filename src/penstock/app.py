@@ -293,7 +293,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
     tencent = Tencent([live(tasks)], door=door, clock=clock)
     readiness = Readiness(store, synced=sockets.synced.is_set)
-    app = create_app(tencent, obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
+    app = create_app([tencent], obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())

@@ -17,6 +17,7 @@
     │   ├── InvalidField           a value outside its documented set or range
     │   ├── Unsupported            a documented feature that this build does not serve yet
     │   ├── AccountNotFound
+    │   ├── DomainNotFound         the account has no such domain
     │   ├── ServiceNotActive       the account may not use the service now
     │   ├── TaskNotFound
     │   ├── TooManyTasks
@@ -100,6 +101,10 @@ class Unsupported(Refused):
 
 class AccountNotFound(Refused):
     """The account does not exist."""
+
+
+class DomainNotFound(Refused):
+    """The domain does not belong to the account."""
 
 
 class ServiceNotActive(Refused):

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from penstock.tasks.accounts import NewAccount
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.conftest import account, endpoint
-from tests.tencent.endpoint import Client, Endpoint
 from tests.tencent.test_live import created
 
 __all__ = ["account", "endpoint"]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.tasks.accounts import NewAccount
+from tests.endpoint import Endpoint
 from tests.parts import require
-from tests.tencent.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / ".clients"

@@ -8,7 +8,8 @@ import pytest
 
 from penstock.tasks.accounts import NewAccount
 from tests.clients.programs import Form, calls
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.test_live import described
 
 SIGNING: dict[str, dict[str, Any]] = {

@@ -21,7 +21,8 @@ from penstock.api.certificate import CA_FILE, own_files
 from penstock.api.server import serve
 from penstock.tasks.accounts import NewAccount
 from tests.clients.test_calls import same_task
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.test_live import SOURCE, described, wish
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from penstock.tasks.accounts import NewAccount
+from tests.endpoint import Endpoint
 from tests.tencent import proofs
-from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.client import Client
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from tencentcloud.live.v20180801 import errorcodes
 from penstock.api.tencent import live
 from penstock.tasks.accounts import NewAccount, add_domain, enable_account, rotate_key, set_service, set_task_limit
 from penstock.tasks.model import Area, ServiceName, ServiceState, Task
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.test_live import created, described, wish
 
 CREATE, MODIFY, DELETE = (f"{verb}LivePullStreamTask" for verb in ("Create", "Modify", "Delete"))

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from penstock.tasks.accounts import NewAccount
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.test_live import created, described, wish
 
 FORMS: dict[str, dict[str, Any]] = {

@@ -14,8 +14,9 @@ from penstock.api.tencent import forms
 from penstock.api.tencent.calls import Call, call_of
 from penstock.api.tencent.codes import ApiError
 from penstock.tasks.accounts import NewAccount
+from tests.endpoint import Endpoint
 from tests.tencent import signing
-from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.client import Client
 from tests.tencent.heads import HOST, NOW_S, SECRET_ID, SECRET_KEY, reader, received
 from tests.tencent.test_live import described, wish
 

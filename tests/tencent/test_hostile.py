@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from penstock.api import server
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
-from tests.tencent.endpoint import Endpoint
+from tests.endpoint import Endpoint
 from tests.tencent.line import LIST, Line, memory_mb
 
 MB = 1024 * 1024

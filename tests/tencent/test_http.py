@@ -15,8 +15,9 @@ from penstock.api import server
 from penstock.api.http import BodyLost, Head
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount
+from tests.endpoint import Endpoint
 from tests.tencent import heads
-from tests.tencent.endpoint import Client, Endpoint
+from tests.tencent.client import Client
 from tests.tencent.test_live import created
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -20,7 +20,8 @@ from penstock.api import limits
 from penstock.api.metrics import Metrics
 from penstock.tasks.accounts import NewAccount
 from penstock.tasks.model import Load, State
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 from tests.tencent.line import LIST, Line
 from tests.tencent.test_hostile import api_process, code_of
 from tests.tencent.test_live import created, wish

@@ -11,7 +11,8 @@ from tencentcloud.live.v20180801 import models
 
 from penstock.tasks.accounts import NewAccount
 from penstock.tasks.model import State
-from tests.tencent.endpoint import Client, Endpoint
+from tests.endpoint import Endpoint
+from tests.tencent.client import Client
 
 SOURCE = "rtmp://127.0.0.1:1935/live/source?key=secret"
 

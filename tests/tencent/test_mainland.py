@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.tasks.accounts import NewAccount
-from tests.tencent.endpoint import Endpoint
+from tests.endpoint import Endpoint
 from tests.tencent.test_live import SOURCE, wish
 
 ROOT = Path(__file__).parents[2]

@@ -40,7 +40,11 @@ DATA_OF_0002 = """
 INSERT INTO callback_key (account_id, secret_key) VALUES (1, :callback);
 INSERT INTO domain (name, account_id, area) VALUES ('push.example.com', 1, 'global');
 """
-DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002}
+#: What 0003 can hold besides.
+DATA_OF_0003 = """
+INSERT INTO push_key (account_id, secret_key) VALUES (1, :push);
+"""
+DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002, "0003": DATA_OF_0003}
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
@@ -68,6 +72,7 @@ def lay(place: Place, newest: str) -> Place:
         "second": sealer.seal(pull.encode(make_spec(comment="second")), "task.spec:1:pull:10002"),
         "observed": b'{"key":1,"epoch":3,"state":"active","at":5,"started_at":1,"since":2}',
         "callback": sealer.seal(b"callback-s3cret", "callback_key.secret_key:1"),
+        "push": sealer.seal(b"push-s3cret", "push_key.secret_key:1"),
         "now": NOW,
         "end": NOW + DAY,
     }
@@ -87,7 +92,7 @@ def test_data_of_every_earlier_schema_are_here() -> None:
 
 
 def test_older_database_needs_its_upgrade(old: Place) -> None:
-    with pytest.raises(StoreError, match="schema 0001, and 0003 is needed"):
+    with pytest.raises(StoreError, match="schema 0001, and 0004 is needed"):
         old.open(migrate=False)
 
 
@@ -120,6 +125,14 @@ def test_everything_of_0002_is_there_after_the_upgrade(place: Place) -> None:
     assert store.read_now(lambda tx: tx.push_keys()) == {}
     store.write_now(lambda tx: tx.set_push_key(1, "new"))
     assert store.read_now(lambda tx: tx.push_keys()) == {1: "new"}
+    store.close()
+
+
+def test_everything_of_0003_is_there_after_the_upgrade(place: Place) -> None:
+    store = lay(place, "0003").open()
+    assert store.read_now(lambda tx: tx.push_keys()) == {1: "push-s3cret"}
+    assert [read_task(store, key).domain for key in (1, 2)] == ["", ""]
+    assert store.read_now(lambda tx: tx.tasks_of_domain(1, "pull", "", since=0, until=2 * NOW)) == []
     store.close()
 
 

@@ -8,7 +8,8 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
 
 import structlog
 import uvicorn
@@ -19,10 +20,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from penstock.api.http import SMALL_BODY, BodyLost, BodyTooLarge, Head
+from penstock.api.http import SMALL_BODY, BodyLost, BodyTooLarge, Head, ReadBody, Reply
 from penstock.api.metrics import CONTENT_TYPE, Metrics
-from penstock.api.tencent import calls
-from penstock.api.tencent.wire import Tencent
 
 log = structlog.get_logger()
 
@@ -44,35 +43,52 @@ HUNG_UP = "the handler is closed"
 DRAIN_TIMEOUT = 5
 
 
+class Wire(Protocol):
+    """One vendor's API."""
+
+    async def recognises(self, head: Head, read: ReadBody) -> bool:
+        """Whether a request is, or tries to be, a call of this vendor's. Raise `BodyLost`."""
+        ...
+
+    async def answer(self, head: Head, read: ReadBody) -> Reply:
+        """Carry out the call that a request makes. Raise `BodyLost`, and nothing else."""
+        ...
+
+
 class Api:
     """The ASGI application: calls at ``/``, and by way of Starlette all else, which nobody asks a thousand times."""
 
-    def __init__(self, tencent: Tencent, metrics: Metrics, others: ASGIApp) -> None:
-        self._tencent = tencent
+    def __init__(self, wires: Sequence[Wire], metrics: Metrics, others: ASGIApp) -> None:
+        """The first of `wires` that recognises a call answers it."""
+        self._wires = wires
         self._metrics = metrics
         self._others = others
         self._large_bodies = asyncio.Semaphore(LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["type"] == "http" and scope["path"] == "/" and calls.recognises(head := head_of(scope)):
-                await self._answer(head, receive, send)
-            else:
+            if not (scope["type"] == "http" and scope["path"] == "/" and await self._answered(scope, receive, send)):
                 await self._others(scope, receive, send)
         except RuntimeError as error:
             # What followed the request was no HTTP, so uvicorn has closed the connection, but lets us write to it.
             if HUNG_UP not in str(error):
                 raise
 
-    async def _answer(self, head: Head, receive: Receive, send: Send) -> None:
-        """Carry out a call, count it, and log it in one line."""
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Carry out a call, count it, and log it in one line. False: this is none, and nothing was done."""
         began = time.monotonic()
+        head = head_of(scope)
         body = Body(head, receive, self._large_bodies)
         try:
-            reply = await self._tencent.answer(head, body.read)
+            for wire in self._wires:
+                if await wire.recognises(head, body.read):
+                    reply = await wire.answer(head, body.read)
+                    break
+            else:
+                return False
         except BodyLost:
             await respond(send, 408, b"The body did not arrive.\n", b"text/plain", (b"connection", b"close"))
-            return
+            return True
         finally:
             body.drop()
         took = time.monotonic() - began
@@ -88,9 +104,10 @@ class Api:
             ms=round(took * 1000, 1),
         )
         await respond(send, reply.status, reply.body, reply.kind)
+        return True
 
 
-def create_app(tencent: Tencent, *, obstacle: Callable[[], Awaitable[str]], metrics: Metrics) -> ASGIApp:
+def create_app(wires: Sequence[Wire], *, obstacle: Callable[[], Awaitable[str]], metrics: Metrics) -> ASGIApp:
     """The application; `obstacle` tells why answers are not truthful now; empty: they are."""
 
     async def root(_: Request) -> Response:
@@ -115,7 +132,7 @@ def create_app(tencent: Tencent, *, obstacle: Callable[[], Awaitable[str]], metr
             Route("/metrics", counted),
         ]
     )
-    return Api(tencent, metrics, others)
+    return Api(wires, metrics, others)
 
 
 def head_of(scope: Scope) -> Head:

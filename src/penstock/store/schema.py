@@ -122,6 +122,8 @@ task = Table(
     Column("updated_by", Text, nullable=False),
     Column("owner", Text),
     Column("epoch", BigInteger, nullable=False),
+    #: In lower case; empty: of no domain in particular.
+    Column("domain", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -156,6 +158,8 @@ VISIBLE = task.c.desired != literal_column("'delete'")
 #: Rows that callers no longer see and that wait for their worker to let go.
 DOOMED = task.c.desired == literal_column("'delete'")
 OWNED = task.c.owner.is_not(None)
+#: Rows that callers see, by their domain.
+OF_DOMAIN = VISIBLE & (task.c.domain != literal_column("''"))
 WAITING = task.c.state == literal_column("'waiting'")
 ENDED = task.c.state == literal_column("'ended'")
 #: Rows without an owner that the passing of time may end.
@@ -176,6 +180,15 @@ _partial(
     task.c.updated_at.desc(),
     task.c.key.desc(),
     where=VISIBLE,
+)
+_partial(
+    "task_domain",
+    task.c.account_id,
+    task.c.family,
+    task.c.domain,
+    task.c.created_at.desc(),
+    task.c.key.desc(),
+    where=OF_DOMAIN,
 )
 _partial("task_all", task.c.updated_at.desc(), task.c.key.desc(), where=VISIBLE)
 _partial("task_waiting", task.c.start_at, task.c.key, where=WAITING)

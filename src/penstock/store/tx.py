@@ -1,7 +1,6 @@
 """The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +19,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite's is the s
 
 from penstock.errors import InvalidTaskId, TaskNotFound
 from penstock.store import schema
-from penstock.store.accounts import SqlAccounts
 from penstock.store.prepared import Prepared, keep
+from penstock.store.reading import OF_ACCOUNT, OF_FAMILY, TASKS, SqlReading, spec_context
 from penstock.store.schema import checkpoint, event, task
 from penstock.tasks import lifecycle
 from penstock.tasks.lifecycle import Cause
@@ -35,32 +34,21 @@ KEEP_EVENTS = 10_000
 #: Who is named by the events of rows that the passing of time settles.
 _CLOCK = "clock"
 
-_OBSERVED = msgspec.json.Decoder(Observed)
-
-_TASKS = select(task, checkpoint.c.observed).outerjoin(checkpoint, checkpoint.c.task_key == task.c.key)
-_TASK_FIELDS = tuple(column.name for column in _TASKS.selected_columns)
-_NEWEST_FIRST = (task.c.updated_at.desc(), task.c.key.desc())
-
-_OF_ACCOUNT = task.c.account_id == bindparam("account_id")
-_OF_FAMILY = task.c.family == bindparam("family")
-_TASK = Prepared(_TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, task.c.id == bindparam("id")), keeps=task)
-_VISIBLE_ROW = Prepared(_TASKS.where(schema.VISIBLE, task.c.key == bindparam("key")), keeps=task)
-_COUNT = Prepared(select(func.count()).where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY))
-_ROW = Prepared(_TASKS.where(task.c.key == bindparam("key")))
+_ROW = Prepared(TASKS.where(task.c.key == bindparam("key")))
 
 # What every worker asks every two seconds.
 _OWNER = task.c.owner == bindparam("owner")
 _OWNERS = Prepared(select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner))
-_OWNED = Prepared(_TASKS.where(schema.OWNED, _OWNER).order_by(task.c.key))
-_HELD = Prepared(_TASKS.where(task.c.key == bindparam("key"), _OWNER, task.c.epoch == bindparam("epoch")), keeps=task)
+_OWNED = Prepared(TASKS.where(schema.OWNED, _OWNER).order_by(task.c.key))
+_HELD = Prepared(TASKS.where(task.c.key == bindparam("key"), _OWNER, task.c.epoch == bindparam("epoch")), keeps=task)
 _EPOCHS = Prepared(select(task.c.key, task.c.epoch).where(schema.OWNED, _OWNER))
 # Whatever another transaction has in its hands now is left to it, or to the next time.
-_DOOMED = Prepared(_TASKS.where(schema.DOOMED, task.c.owner.is_(None)).order_by(task.c.key), keeps=task, skips=True)
+_DOOMED = Prepared(TASKS.where(schema.DOOMED, task.c.owner.is_(None)).order_by(task.c.key), keeps=task, skips=True)
 _OVERDUE = Prepared(
-    _TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")).order_by(task.c.key), keeps=task, skips=True
+    TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")).order_by(task.c.key), keeps=task, skips=True
 )
 _DUE = Prepared(
-    _TASKS.where(
+    TASKS.where(
         schema.WAITING,
         task.c.desired == literal_column(f"'{Desired.ENABLE}'"),
         task.c.start_at <= bindparam("now"),
@@ -88,23 +76,9 @@ _ADD_EVENT = insert(event).from_select(
         task,
     ),
 )
-#: By their values, which are all there are: an enumeration's own lookup costs more.
-_DESIRED: Mapping[str, Desired] = {one.value: one for one in Desired}
-_STATES: Mapping[str, State] = {one.value: one for one in State}
 
 
-@cache
-def _page(*, of_account: bool, of_family: bool, limited: bool) -> Prepared:
-    """Some tasks, those changed last first. The page is cut from the index alone; only its rows are read."""
-    keys = select(task.c.key).where(schema.VISIBLE)
-    keys = keys.where(_OF_ACCOUNT) if of_account else keys
-    keys = keys.where(_OF_FAMILY) if of_family else keys
-    keys = keys.order_by(*_NEWEST_FIRST).offset(bindparam("offset"))
-    keys = keys.limit(bindparam("limit")) if limited else keys
-    return Prepared(_TASKS.where(task.c.key.in_(keys)).order_by(*_NEWEST_FIRST))
-
-
-class SqlTx(SqlAccounts):
+class SqlTx(SqlReading):
     """`penstock.tasks.ports.Tx` on one connection; see there for what each verb promises."""
 
     # tasks, as the API sees them
@@ -125,12 +99,13 @@ class SqlTx(SqlAccounts):
         region: str,
         at: int,
         by: str,
+        domain: str = "",
     ) -> Task:
         values = {
             "account_id": account_id,
             "family": family,
             "id": id,
-            "spec": self._sealer.seal(spec, _spec_context(account_id, family, id)),
+            "spec": self._sealer.seal(spec, spec_context(account_id, family, id)),
             "desired": Desired.ENABLE.value,
             "state": state.value,
             "state_at": at,
@@ -143,27 +118,12 @@ class SqlTx(SqlAccounts):
             "updated_at": at,
             "updated_by": by,
             "epoch": 0,
+            "domain": domain,
         }
         if self.task(account_id, family, id):
             raise InvalidTaskId(f"TaskId {id} belongs to another task.")
         key = self._db.execute(insert(task).returning(task.c.key), values).scalar_one()
         return self._task_of_key(key)
-
-    def task(self, account_id: int, family: str, id: str) -> Task | None:
-        if "\0" in id:  # which PostgreSQL refuses to look for
-            return None
-        return next(iter(self._those(_TASK, account_id=account_id, family=family, id=id)), None)
-
-    def task_by_key(self, key: int) -> Task | None:
-        return next(iter(self._those(_VISIBLE_ROW, key=key)), None)
-
-    def tasks(self, account_id: int | None, family: str | None, *, offset: int = 0, limit: int = -1) -> Sequence[Task]:
-        page = _page(of_account=account_id is not None, of_family=family is not None, limited=limit >= 0)
-        return self._those(page, account_id=account_id, family=family, offset=min(offset, 2**62), limit=limit)
-
-    def count_tasks(self, account_id: int, family: str) -> int:
-        [(number,)] = _COUNT.rows(self._db, account_id=account_id, family=family)
-        return int(number)
 
     def change_task(
         self,
@@ -183,7 +143,7 @@ class SqlTx(SqlAccounts):
         given = {"desired": desired, "state": state, "start_at": start_at, "end_at": end_at}
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if spec is not None:
-            values["spec"] = self._sealer.seal(spec, _spec_context(before.account_id, before.family, before.id))
+            values["spec"] = self._sealer.seal(spec, spec_context(before.account_id, before.family, before.id))
         if state is not None and state is not before.state:
             values["state_at"] = at
         values |= {"revision": before.revision + 1, "updated_at": at, "updated_by": by}
@@ -299,9 +259,7 @@ class SqlTx(SqlAccounts):
         """Let go of all that dead owners hold."""
         if not dead:
             return []
-        held = self._all(
-            keep(_TASKS.where(schema.OWNED, task.c.owner.in_(dead)), task, skips=True).order_by(task.c.key)
-        )
+        held = self._all(keep(TASKS.where(schema.OWNED, task.c.owner.in_(dead)), task, skips=True).order_by(task.c.key))
         return [self._let_go(one, at=now, by=_CLOCK, text=f"its worker {one.owner} has died") for one in held]
 
     def _take(self, one: Task, owner: str, now: int) -> Task:
@@ -334,28 +292,8 @@ class SqlTx(SqlAccounts):
         return found
 
     def _of(self, account_id: int, family: str, *conditions: ColumnElement[bool]) -> list[Task]:
-        query = _TASKS.where(schema.VISIBLE, _OF_ACCOUNT, _OF_FAMILY, *conditions).order_by(task.c.key)
+        query = TASKS.where(schema.VISIBLE, OF_ACCOUNT, OF_FAMILY, *conditions).order_by(task.c.key)
         return self._all(keep(query, task), account_id=account_id, family=family)
-
-    def _those(self, query: Prepared, **values: object) -> list[Task]:
-        return [self._task(row) for row in query.rows(self._db, writes=self._writes, **values)]
-
-    def _all(self, query: "Select[Any]", **values: object) -> list[Task]:
-        return [self._task(row) for row in self._db.execute(query, values)]
-
-    def _task(self, row: Sequence[Any]) -> Task:
-        values = dict(zip(_TASK_FIELDS, row, strict=True))
-        context = _spec_context(values["account_id"], values["family"], values["id"])
-        values["spec"] = self._sealer.open(values["spec"], context)
-        values["desired"] = _DESIRED[values["desired"]]
-        values["state"] = _STATES[values["state"]]
-        if observed := values["observed"]:
-            values["observed"] = _OBSERVED.decode(observed)
-        return Task(**values)
 
     def _events(self, query: "Select[Any]") -> list[Event]:
         return [Event(**row) for row in self._db.execute(query).mappings()]
-
-
-def _spec_context(account_id: int, family: str, task_id: str) -> str:
-    return f"task.spec:{account_id}:{family}:{task_id}"

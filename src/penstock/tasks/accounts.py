@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from penstock.errors import AccountNotFound, Conflict, InvalidField, ServiceNotActive
 from penstock.tasks import usersig
 from penstock.tasks.addresses import check_host
-from penstock.tasks.families import pull
+from penstock.tasks.families import preload, pull
 from penstock.tasks.model import AccessKey, Account, Area, Domain, SdkApp, ServiceName, ServiceState, Struct
 from penstock.tasks.ports import Store, Tx
 
@@ -22,7 +22,7 @@ MAX_TASK_LIMIT = 10_000_000
 MAX_USER_ID = 255
 
 #: Whose tasks stop when a service is not active.
-FAMILIES: Mapping[ServiceName, str] = {ServiceName.LIVE: pull.FAMILY}
+FAMILIES: Mapping[ServiceName, str] = {ServiceName.LIVE: pull.FAMILY, ServiceName.PRELOAD: preload.FAMILY}
 
 
 class NewSdkApp(Struct):

@@ -174,6 +174,8 @@ class Task(Struct):
     epoch: int
     #: The last stored status; the live one travels by the run sockets.
     observed: "Observed | None"
+    #: The account's domain that it belongs to; empty: none in particular.
+    domain: str = ""
 
 
 class NodeStatus(Struct):

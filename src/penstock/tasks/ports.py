@@ -105,6 +105,7 @@ class Tx(Protocol):
         region: str,
         at: int,
         by: str,
+        domain: str = "",
     ) -> Task:
         """Raise `InvalidTaskId` if the id is taken."""
         ...
@@ -116,6 +117,22 @@ class Tx(Protocol):
         ...
 
     def count_tasks(self, account_id: int, family: str) -> int: ...
+
+    def tasks_of_domain(
+        self,
+        account_id: int,
+        family: str,
+        domain: str,
+        *,
+        since: int,
+        until: int,
+        offset: int = 0,
+        limit: int = -1,
+    ) -> Sequence[Task]:
+        """Those made from `since` to `until` (both included), newest first (ties: newest row first)."""
+        ...
+
+    def count_tasks_of_domain(self, account_id: int, family: str, domain: str, *, since: int, until: int) -> int: ...
 
     def change_task(
         self,

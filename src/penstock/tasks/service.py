@@ -20,12 +20,12 @@ from penstock.errors import (
     TooManyTasks,
     ToUrlForbidden,
 )
-from penstock.tasks import lifecycle, times
+from penstock.tasks import lifecycle, observation, times
 from penstock.tasks.accounts import check_service, domain_owner
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.lifecycle import Cause
-from penstock.tasks.model import Account, Desired, Event, Observed, ServiceName, State, Struct, Task
+from penstock.tasks.model import Account, Desired, Event, ServiceName, State, Struct, Task
 from penstock.tasks.ports import AddressCheck, Clock, Hints, LiveStatus, Store, Tx
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -280,7 +280,7 @@ def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView,
     views = []
     for task in tasks:
         spec = pull.decode(task.spec)
-        observed = _newest(live.observed(task.key), task.observed)
+        observed = observation.newest(live.observed(task.key), task.observed)
         run = pull.run_status(task, spec, observed, now, waiting=waiting)
         views.append(PullView(task=task, spec=spec, run=run))
     return tuple(views)
@@ -294,13 +294,6 @@ def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]
         InvalidToUrl: pull.destination_address(spec),
         **({InvalidCallbackUrl: callback} if callback else {}),
     }
-
-
-def _newest(first: Observed | None, second: Observed | None) -> Observed | None:
-    """The observation of the later run, and within one run the later one."""
-    if first is None or second is None:
-        return first or second
-    return max(first, second, key=lambda one: (one.epoch, one.at))
 
 
 def _found(tx: Tx, account_id: int, task_id: str) -> Task:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):([0-5]\d))", re.ASCII)
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
-SECOND, MINUTE, DAY = 1000, 60_000, 86_400_000
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
 def parse(text: str) -> int:
@@ -27,6 +28,13 @@ def parse(text: str) -> int:
     zone = timezone(-offset if sign == "-" else offset)
     at = datetime.fromisoformat(date).replace(tzinfo=zone)
     return (at - _EPOCH) // _MS + int((fraction or "").ljust(3, "0")[:3])
+
+
+def parse_utc(text: str) -> int:
+    """Unix milliseconds of ``yyyy-MM-ddTHH:mm:ssZ``, and of nothing else. Raise `ValueError`."""
+    if not _UTC.fullmatch(text):
+        raise ValueError("not a time in UTC like 2026-01-31T10:00:00Z")
+    return parse(text)
 
 
 def text(at: int) -> str:

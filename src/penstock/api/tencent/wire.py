@@ -15,7 +15,7 @@ from penstock.api.http import BodyLost, Head, ReadBody, Reply
 from penstock.api.limits import TooManyWaiting, TooOften
 from penstock.api.schema import Answer, shown
 from penstock.api.tencent import codes, signature
-from penstock.api.tencent.calls import Common, call_of
+from penstock.api.tencent.calls import Common, call_of, recognises
 from penstock.api.tencent.codes import ApiError
 from penstock.errors import Refused, ServiceNotActive, StoreError
 from penstock.tasks.model import AccessKey, Account, ServiceName, ServiceState
@@ -100,6 +100,10 @@ class Tencent:
         self._services = {service.version: service for service in services}
         self._door = door
         self._clock = clock
+
+    async def recognises(self, head: Head, _read: ReadBody) -> bool:
+        """Whether a request is, or tries to be, such a call; a browser's plain GET is not."""
+        return recognises(head)
 
     async def answer(self, head: Head, read: ReadBody) -> Reply:
         """Carry out the call that a request makes. Raise `BodyLost`, and nothing else."""

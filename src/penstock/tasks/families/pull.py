@@ -19,18 +19,13 @@ from penstock.errors import (
     Unsupported,
 )
 from penstock.media.plan import EndRules, Plan, Sink, Source
-from penstock.tasks import times
+from penstock.tasks import observation, times
 from penstock.tasks.addresses import MAX_URL, check_stream, split_host, split_url
 from penstock.tasks.model import Observed, State, Struct, Task
 
 FAMILY = "pull"
 #: Where the family's own numbers begin.
 FIRST_NUMBER = 10001
-
-#: An observation proves life for this long, in ms.
-FRESH = 3000
-#: A task that waits longer than this for a worker, in ms, says so.
-PATIENCE = 3000
 
 SOURCE, SINK = "source", "sink"
 
@@ -340,9 +335,8 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, 
     One of an earlier run, or of a task that nobody owns, says nothing about media that flows now. `waiting` is
     why nobody takes a task that is due, if that is known.
     """
-    if observed is not None and observed.epoch != task.epoch:
-        observed = None
-    fresh = observed is not None and task.owner is not None and now - observed.at <= FRESH
+    observed = observation.of_this_run(task, observed)
+    fresh = observation.is_fresh(task, observed, now)
     active = fresh and observed is not None and observed.state is State.ACTIVE
     return RunStatus(
         active=active,
@@ -350,26 +344,6 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, 
         offset_s=observed.sinks[0].media_ms // times.SECOND if observed and observed.sinks else 0,
         report_at=observed.at if observed else None,
         looped=0,
-        error=_error(task, observed, now, waiting),
+        error=observation.trouble(task, observed, now, waiting),
         observed=observed,
     )
-
-
-def _error(task: Task, observed: Observed | None, now: int, waiting: str) -> str:
-    """What is wrong with a run that should deliver: also a source that is gone while its sink is kept alive."""
-    if task.state in (State.PAUSED, State.ENDED, State.DELETED):
-        return ""
-    if task.state is State.SUSPENDED:
-        return f"{times.text(task.state_at)} task: its account's service is not active"
-    if now < task.start_at or (task.end_at is not None and now >= task.end_at):
-        return ""
-    if task.owner is None:
-        since = max(task.state_at, task.start_at)
-        reason = waiting or "waiting for a worker"
-        return f"{times.text(since)} task: {reason}" if now - since > PATIENCE else ""
-    if observed is None:
-        late = now - task.state_at > PATIENCE
-        return f"{times.text(task.state_at)} task: no report from its worker yet" if late else ""
-    if now - observed.at > FRESH:
-        return f"{times.text(observed.at)} task: no report from its worker since then"
-    return observed.error

@@ -3,21 +3,17 @@
 import asyncio
 import ipaddress
 import itertools
-import json
 import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tencentcloud.common import credential
-from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from tencentcloud.common.profile.client_profile import ClientProfile
-from tencentcloud.common.profile.http_profile import HttpProfile
-from tencentcloud.live.v20180801.live_client import LiveClient
 
+from penstock.api.aliyun.live import live as preload
+from penstock.api.aliyun.wire import Aliyun
 from penstock.api.door import Door
 from penstock.api.limits import Rates
 from penstock.api.metrics import Metrics
@@ -27,7 +23,8 @@ from penstock.api.tencent.wire import Tencent
 from penstock.net import Policy
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
-from penstock.tasks.model import Load, NodeStatus, Observed, State, Task
+from penstock.tasks.model import Area, Edge, Load, NodeStatus, Observed, State, Task
+from penstock.tasks.preloads import PreloadTasks
 from penstock.tasks.service import PullTasks
 
 
@@ -57,11 +54,24 @@ class Hints:
         self.count += 1
 
 
+class Edges:
+    """Edge nodes that a test has put here."""
+
+    def __init__(self) -> None:
+        self.all = [
+            Edge(name="north", area=Area.DOMESTIC, rtmp="127.0.0.1:1935", http="127.0.0.1:8080"),
+            Edge(name="south", area=Area.OVERSEAS, rtmp="127.0.0.1:1936"),
+        ]
+
+    def of_area(self, area: Area) -> Sequence[Edge]:
+        return [edge for edge in self.all if area in (Area.GLOBAL, edge.area)]
+
+
 class Endpoint:
     """The server in a thread of its own, with a clock that can be set."""
 
-    def __init__(self, data: Path, *, rate_limit: float = 0) -> None:
-        """`rate_limit` as the setting ``api.rate_limit``: none unless a test is about it."""
+    def __init__(self, data: Path, *, rate_limit: float = 0, nested: bool = True, hls: bool = True) -> None:
+        """As the settings ``api.rate_limit`` (none unless a test is about it), ``api.lists`` and ``preload.hls``."""
         self.store = open_store("", data, None, migrate=True)
         self.reports = Reports()
         self.hints = Hints()
@@ -76,8 +86,13 @@ class Endpoint:
         tasks = PullTasks(self.store, clock=self.now, hints=self.hints, live=self.reports, addresses=policy)
         self.rates = Rates(rate_limit, now=time.monotonic)
         self.door = Door(self.store, self.rates)
+        self.edges = Edges()
+        preloads = PreloadTasks(
+            self.store, clock=self.now, hints=self.hints, live=self.reports, edges=self.edges, hls=hls
+        )
+        self.aliyun = Aliyun([preload(preloads)], door=self.door, clock=self.now, nested=nested)
         self.tencent = Tencent([live(tasks)], door=self.door, clock=self.now)
-        self.app = create_app(self.tencent, obstacle=self._obstacle, metrics=Metrics(self.reports.load))
+        self.app = create_app([self.aliyun, self.tencent], obstacle=self._obstacle, metrics=Metrics(self.reports.load))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -95,7 +110,7 @@ class Endpoint:
 
     def run(self, task_id: str, *, error: str = "", state: State = State.ACTIVE) -> Task:
         """Let a worker take the task and report that it delivered 95.9 s of media."""
-        task = next(task for task in self._claimed() if task.id == task_id)
+        task = next(task for task in self.claimed() if task.id == task_id)
         source, sink = (
             NodeStatus(id=name, url="rtmp://***", state="flowing", since=self.now(), media_ms=95_900)
             for name in ("source", "sink")
@@ -114,7 +129,7 @@ class Endpoint:
         )
         return task
 
-    def _claimed(self) -> list[Task]:
+    def claimed(self) -> list[Task]:
         asyncio.run(self.store.write(lambda tx: tx.claim("w-1", dead=(), now=self.now(), limit=1000)))
         return list(asyncio.run(self.store.read(lambda tx: tx.owned("w-1"))))
 
@@ -131,45 +146,3 @@ class Endpoint:
 
     async def _wait(self) -> None:
         await self._serving
-
-
-class Client:
-    """The international SDK as a user has it, but for its endpoint."""
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        account: NewAccount,
-        *,
-        secret_key: str | None = None,
-        token: str | None = None,
-        region: str = "ap-singapore",
-        method: str = "POST",
-        sign_method: str = "TC3-HMAC-SHA256",
-        language: str = "en-US",
-        unsigned_payload: bool = False,
-    ) -> None:
-        http = HttpProfile(endpoint=endpoint.host, protocol="http", reqMethod=method)
-        profile = ClientProfile(httpProfile=http, signMethod=sign_method, language=language)
-        profile.unsignedPayload = unsigned_payload
-        key = credential.Credential(account.secret_id, secret_key or account.secret_key, token)
-        self.sdk = LiveClient(key, region, profile)
-
-    def call(self, action: str, **parameters: Any) -> dict[str, Any]:
-        """The ``Response`` of a call."""
-        answer = self.sdk.call_json(action, parameters)
-        response: dict[str, Any] = answer["Response"]
-        return response
-
-    def call_multipart(self, action: str, **parameters: Any) -> dict[str, Any]:
-        """The same with the parameters as fields of a multipart body: texts, lists and objects."""
-        answer = json.loads(self.sdk.call(action, parameters, options={"IsMultipart": True}))
-        response: dict[str, Any] = answer["Response"]
-        return response
-
-    def refused(self, action: str, **parameters: Any) -> tuple[str, str]:
-        """Code and message of a call that must fail."""
-        with pytest.raises(TencentCloudSDKException) as error:
-            self.call(action, **parameters)
-        assert len(error.value.get_request_id()) == 36
-        return error.value.get_code(), error.value.get_message()
