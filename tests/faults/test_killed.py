@@ -26,7 +26,6 @@ ROUNDS = [
     [Fault(STOP, "api")],
     [Fault(STOP, "hub")],
     [Fault(STOP, "worker")],
-    [Fault(KILL, "parent")],
     [Fault(KILL, "worker"), Fault(KILL, "other")],
     [Fault(KILL, "api"), Fault(KILL, "hub")],
     [Fault(STOP, "parent"), Fault(KILL, "worker")],
@@ -35,10 +34,11 @@ ROUNDS = [
     [Fault(STOP, "parent"), Fault(KILL, "hub")],
     [Fault(KILL, "api"), Fault(KILL, "other")],
     [Fault(KILL, "hub"), Fault(KILL, "worker")],
-    [Fault(KILL, "parent"), Fault(STOP, "worker")],
     [Fault(STOP, "hub"), Fault(KILL, "api")],
     [Fault(KILL, "other"), Fault(STOP, "worker")],
     [Fault(KILL, "api"), Fault(KILL, "worker")],
+    [Fault(KILL, "parent"), Fault(STOP, "worker")],
+    [Fault(KILL, "parent")],
 ]
 ANY = [[Fault(how, part)] for how, part in product((KILL, STOP), PARTS)] + [
     [Fault(one_how, one), Fault(other_how, other)]
