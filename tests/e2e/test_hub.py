@@ -1,37 +1,27 @@
 """The hub of a real server: what it says of its streams, and what becomes of them when somebody leaves."""
 
+import asyncio
 import json
+import os
 import re
+import signal
 import subprocess
-from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
-from tests.media import clip, ffmpeg_exe, publish
-from tests.rtmp_peer import OriginThread
+from tests.media import ffmpeg_exe, publish
+from tests.rtmp_client import Client
+from tests.rtmp_peer import OriginThread, SinkThread
 
 
 @pytest.fixture
 def server(penstock_server: ServerFactory) -> PenstockServer:
     """A Penstock with two workers."""
     return penstock_server()
-
-
-@pytest.fixture
-def cloud(server: PenstockServer) -> Cloud:
-    """The SDK with the keys of its account."""
-    keys = server.account()
-    return Cloud(server.http, keys["secret_id"], keys["secret_key"])
-
-
-@pytest.fixture
-def origin() -> Iterator[OriginThread]:
-    """A live source: the clip `av`, again and again."""
-    with OriginThread(clip("av")) as running:
-        yield running
 
 
 def player(url: str) -> "subprocess.Popen[bytes]":
@@ -93,3 +83,53 @@ def test_a_stream_that_nobody_publishes_is_not_shown(server: PenstockServer) -> 
     done = server.command("stream", "list", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "No hub runs on this DATA" in done.stderr
+
+
+def test_when_a_publisher_leaves_its_viewers_end_and_a_task_knows_why(
+    server: PenstockServer, cloud: Cloud, sink: SinkThread
+) -> None:
+    """FFmpeg comes to its end over RTMP and over HTTP-FLV; the task takes it for a source that has closed."""
+    with publish(f"{server.rtmp}/live/camera", "av") as encoder:
+        until(lambda: streams(server))
+        viewers = [player(f"{server.rtmp}/live/camera"), player(f"{server.media}/live/camera.flv")]
+        task_id = cloud.create("rtmp://localhost/live/camera", sink.url)
+        sink.until(lambda: sink.connections and len(sink.connections[0].frames) > 25)
+        until(lambda: [len(stream["players"]) for stream in streams(server)] == [3])
+        encoder.kill()
+        assert [viewer.wait(10) for viewer in viewers] == [0, 0]
+    events = until(
+        lambda: [event["text"] for event in server.task(task_id)["events"] if event["name"] == "source.lost"]
+    )
+    assert "the publisher has left" in events[0]
+
+
+def test_another_worker_takes_the_stream_over_from_one_that_stands_still(
+    penstock_server: ServerFactory, origin: OriginThread
+) -> None:
+    """The one that stands still holds its connection to the hub; going on it cannot come back."""
+    server = penstock_server(env={"PENSTOCK_SERVER_WATCHDOG": "60"})
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+    task_id = cloud.create(origin.url, f"{server.rtmp}/live/relayed")
+    (before,) = until(lambda: [stream for stream in streams(server) if stream["keyframes"]])
+    owner, epoch = (server.task(task_id)[name] for name in ("owner", "epoch"))
+    lock = server.data / "run" / f"{owner}.lock"
+    stopped = int(lock.read_text())
+    os.kill(stopped, signal.SIGSTOP)
+    lock.unlink()  # what the others take for its death, though its sockets live
+
+    (after,) = until(lambda: [stream for stream in streams(server) if stream["since"] > before["since"]])
+    assert after["task"] == task_id
+    until(lambda: server.task(task_id)["epoch"] == epoch + 1)
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: "a task belongs to another worker now" in server.log)
+
+    async def watch() -> int:
+        viewer = await Client.play(urlsplit(server.rtmp).port or 0, "live", "relayed")
+        await viewer.until(lambda: len(viewer.media) > 50)
+        await viewer.close()
+        return len(viewer.media)
+
+    assert asyncio.run(watch()) > 50
+    (still,) = streams(server)
+    assert still["since"] == after["since"]

@@ -8,6 +8,7 @@ import ipaddress
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from penstock.worker.engine import Engine, EngineConfig
 from tests import rtmp_peer
 from tests.packets import Clip
 from tests.rtmp_peer import Arrival, Connection, Origin
-from tests.rtmp_wire import Message
+from tests.rtmp_wire import VIDEO, Message
 
 KEY = 7
 HOLD = 30.0
 NOW = 1_790_000_000_000
 MEDIA = Clip(seconds=120).messages()
+#: Pictures so big (20 Mbit/s) that they fill a socket within seconds.
+BIG = [replace(m, payload=m.payload.ljust(100_000)) if m.type == VIDEO and m.payload[1] else m for m in MEDIA[:4000]]
 
 
 class Stage:

@@ -13,12 +13,9 @@ from penstock.worker.engine import ACTIVE
 from tests import packets
 from tests.packets import Clip, aac_header, number_of
 from tests.rtmp_wire import AUDIO, DATA, VIDEO, Message
-from tests.unit.stage import HOLD, KEY, MEDIA, in_order, is_silence, largest_sound_step, plan, staged
+from tests.unit.stage import BIG, HOLD, KEY, MEDIA, in_order, is_silence, largest_sound_step, plan, staged
 
 pytestmark = pytest.mark.looptime(noop_cycles=12)
-
-#: Pictures so big that they fill a socket within seconds.
-BIG = [replace(m, payload=m.payload.ljust(100_000)) if m.type == VIDEO and m.payload[1] else m for m in MEDIA[:4000]]
 
 
 # -- the source fails
@@ -289,6 +286,21 @@ async def test_a_destination_that_takes_no_bytes_is_not_called_active() -> None:
         sink.pause()
         await stage.until(lambda: stage.seen.state is State.INACTIVE)
         await stage.until(lambda: "sink: takes nothing any more (rtmp://" in stage.seen.error)
+
+
+async def test_a_destination_that_accepts_and_says_nothing_is_told_apart() -> None:
+    """From one that refuses, and from one that takes bytes."""
+    async with staged() as stage:
+        origin, sink = await stage.origin(), await stage.sink()
+        sink.mute = True
+        stage.engine.run(KEY, 1, plan(origin, sink))
+        await stage.until(lambda: stage.seen.error)
+        assert "sink: still connecting (rtmp://" in stage.seen.error
+        await stage.until(lambda: "sink: connected, but no answer within 10 s" in stage.seen.error)
+        assert (stage.seen.state, stage.seen.sinks[0].bytes) == (State.INACTIVE, 0)
+        sink.mute = False
+        await stage.until_active()
+        assert stage.seen.error == ""
 
 
 async def test_a_destination_that_does_not_take_our_goodbye_is_let_go_before_another_run_may_begin() -> None:
