@@ -1,5 +1,7 @@
 """Sources over HTTP, taken apart by FFmpeg children: created through the official SDK, judged by decoded pictures."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -137,3 +139,32 @@ def test_source_that_is_no_media_says_so(cloud: Cloud, nginx: Nginx, sink: SinkT
     until(lambda: "404 Not Found" in cloud.describe(nothing).ErrorInfo)
     assert "hush" not in cloud.describe(page).ErrorInfo
     assert sink.connections == []
+
+
+def test_child_that_is_killed_or_stopped_is_replaced(
+    cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: SinkThread
+) -> None:
+    """The destination stays connected; the worker's own death ends its children, too."""
+    package(nginx.www)
+    task_id = cloud.create(f"{nginx.http_url}/index.m3u8", sink.url)
+    connection = publishing(sink)
+
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        [child] = until(lambda: children(server))
+        frames = len(connection.frames)
+        os.kill(child, number)
+        until(lambda: not is_running(child), within=10, what="the child is gone")  # noqa: B023 - called at once
+        sink.until(lambda: len(connection.frames) > frames + 50, timeout=20)  # noqa: B023 - called at once
+        until(lambda: well(cloud, task_id))
+    assert len(sink.connections) == 1
+    assert_rising(connection)
+    history = server.command("task", "show", task_id).stdout
+    assert "it was ended by SIGKILL" in history
+    assert "no media for" in history
+
+    [child] = children(server)
+    server.kill("worker")
+    until(lambda: not is_running(child), within=2, what="the child has gone with its worker")
+    again = publishing(sink, number=2)
+    assert again.frames
+    assert len(children(server)) == 1
