@@ -28,7 +28,7 @@ from tests.rtmp_peer import SinkThread
 from tests.rtmp_wire import VIDEO
 
 STARTS = 20
-STREAMS, SECONDS, ROUNDS, SETTLE = 4, 10.0, 3, 4.0
+STREAMS, SECONDS, ROUNDS, SETTLE = 12, 8.0, 3, 4.0
 #: The targets, of plain FFmpeg: time to the first keyframe, and CPU.
 MOST_OF_START, MOST_OF_CPU = 1.2, 1.3
 
