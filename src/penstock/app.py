@@ -130,10 +130,11 @@ def policy(config: Config) -> "Policy":
     """What callers' URLs may reach. The hub is where ``server.rtmp`` says."""
     from penstock.net import Policy
 
-    hub = config.server.rtmp
+    hub, media = config.server.rtmp, config.server.media
     return Policy(
         config.network.allow,
         hub_names=config.hub.domains,
+        hub_http=(media.host, media.port) if isinstance(media, Address) else None,
         insecure_hosts=config.tls.insecure_hosts,
         hub=(hub.host, hub.port) if isinstance(hub, Address) else None,
     )

@@ -99,7 +99,8 @@ async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
 class Policy:
     """Which addresses a caller's URLs may reach: public ones, `allow`, and this server's own hub.
 
-    `hub_names` are the names under which callers mean the hub; `hub` is where it listens. The certificates of
+    `hub_names` are the names under which callers mean the hub; `hub` and `hub_http` are where it listens
+    for RTMP and for HTTP. The certificates of
     `insecure_hosts` are not verified. `dial` connects.
     """
 
@@ -109,12 +110,13 @@ class Policy:
         *,
         hub_names: Collection[str] = (),
         hub: tuple[str, int] | None = None,
+        hub_http: tuple[str, int] | None = None,
         insecure_hosts: Collection[str] = (),
         dial: Callable[[Sequence[tuple[str, int]]], Awaitable[socket.socket]] = dial,
     ) -> None:
         self._allow = tuple(allow)
         self._hub_names = frozenset(name.lower() for name in hub_names)
-        self._hub = hub
+        self._hubs = {scheme: where for scheme, where in (("rtmp", hub), ("http", hub_http)) if where}
         self._insecure_hosts = frozenset(name.lower() for name in insecure_hosts)
         self._dial = dial
 
@@ -128,6 +130,8 @@ class Policy:
     async def check(self, host: str, port: int | None) -> None:
         """Raise `AddressRefused` if the host is or resolves to a refused address. A name that does not resolve within
         3 s passes: it may when it is needed."""
+        if any(self._hub_at(host, port, scheme) for scheme in self._hubs):
+            return
         with suppress(Unreachable, TimeoutError):
             async with asyncio.timeout(_CHECK):
                 await self.resolve(host, port)
@@ -137,8 +141,8 @@ class Policy:
 
         Raise `AddressRefused` if any of its addresses is refused, `Unreachable` if it has none.
         """
-        if self._hub and self.is_hub(host, port):
-            return [self._hub]
+        if hub := self._hub_at(host, port, scheme):
+            return [hub]
         number = port if port is not None else _DEFAULT_PORTS.get(scheme, 0)
         loop = asyncio.get_running_loop()
         try:
@@ -153,23 +157,20 @@ class Policy:
         return [(str(address[0]), number) for _, _, _, _, address in found]
 
     def is_hub(self, host: str, port: int | None) -> bool:
-        """Whether this means our own hub; without a port its own is meant."""
-        if self._hub is None:
-            return False
-        host, its_own = host.lower().removesuffix("."), self._hub[1]
-        if its_own == (_DEFAULT_PORTS["rtmp"] if port is None else port):
-            return host in {self._hub[0], "localhost", *self._hub_names} or self._hears(host)
-        return port is None and host in self._hub_names
+        """Whether this means our own hub over RTMP; without a port its own is meant."""
+        return self._hub_at(host, port, "rtmp") is not None
 
-    def _hears(self, host: str) -> bool:
-        """Whether this is an address of our own machine at which the hub listens, however it is spelled."""
-        address = _literal(host)
-        if self._hub is None or address is None:
-            return False
-        if address in _OURSELVES:
-            return True
-        everywhere = _literal(self._hub[0]) in _EVERYWHERE
-        return everywhere and address.is_loopback
+    def _hub_at(self, host: str, port: int | None, scheme: str) -> tuple[str, int] | None:
+        """Where our hub listens, if that is meant."""
+        where = self._hubs.get(scheme)
+        if where is None:
+            return None
+        host = host.lower().removesuffix(".")
+        if where[1] == (_DEFAULT_PORTS[scheme] if port is None else port):
+            meant = host in {where[0], "localhost", *self._hub_names} or _hears(where[0], host)
+        else:
+            meant = port is None and host in self._hub_names
+        return where if meant else None
 
     async def connect(self, url: str, *, patience: float = 10) -> socket.socket:
         """Return a non-blocking TCP socket connected to the URL's host, at a checked address.
@@ -203,6 +204,16 @@ def _unverified() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _hears(listens: str, host: str) -> bool:
+    """Whether this is an address of our own machine at which the hub listens, however it is spelled."""
+    address = _literal(host)
+    if address is None:
+        return False
+    if address in _OURSELVES:
+        return True
+    return _literal(listens) in _EVERYWHERE and address.is_loopback
 
 
 def is_public(address: IPAddress) -> bool:

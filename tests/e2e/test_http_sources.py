@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from tests.avmeter import measure
 from tests.e2e.cloud import Cloud
@@ -15,7 +16,7 @@ from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import is_running
 from tests.e2e.test_relay import assert_rising, decoded, publishing, well
-from tests.media import clip, ffmpeg_exe, publish
+from tests.media import clip, counters, ffmpeg_exe, publish
 from tests.rtmp_peer import SinkThread
 
 #: Pictures that are waited for: more than two segments' worth.
@@ -168,3 +169,22 @@ def test_child_that_is_killed_or_stopped_is_replaced(
     again = publishing(sink, number=2)
     assert again.frames
     assert len(children(server)) == 1
+
+
+def test_the_hub_itself_is_a_source_by_its_names(penstock_server: ServerFactory) -> None:
+    """Over HTTP as over RTMP, although it is on loopback, where nothing else may be reached."""
+    server = penstock_server(workers=1, env={"PENSTOCK_NETWORK_ALLOW": ""})
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+    with publish(f"{server.rtmp}/live/camera", "av"):
+        media = server.media.replace("127.0.0.1", "localhost")
+        task_id = cloud.create(
+            f"{media}/live/camera.flv", "", DomainName="localhost", AppName="live", StreamName="copy"
+        )
+        until(lambda: well(cloud, task_id), within=20)
+        numbers = counters(f"{server.rtmp}/live/copy", seconds=2)
+        assert None not in numbers
+        assert len(numbers) > 25
+    with pytest.raises(TencentCloudSDKException) as refused:
+        cloud.create(f"{server.http}/live/camera.flv", "rtmp://sink.example/live/x")
+    assert refused.value.get_code() == "InvalidParameter.InvalidSourceUrl"

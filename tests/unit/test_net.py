@@ -268,7 +268,8 @@ async def test_a_name_that_changes_after_the_check_gains_nothing(monkeypatch: py
 
 # -- our own hub
 
-HUB = Policy(hub_names=["localhost", "hub.penstock", "Live.Example"], hub=("127.0.0.1", 41935))
+NAMES = ["localhost", "hub.penstock", "Live.Example"]
+HUB = Policy(hub_names=NAMES, hub=("127.0.0.1", 41935), hub_http=("127.0.0.1", 41936))
 
 
 @pytest.mark.parametrize(
@@ -297,13 +298,30 @@ async def test_the_hub_is_reached_by_its_names_and_by_its_address(host: str, por
 
 @pytest.mark.parametrize(
     ("host", "port"),
-    [("127.0.0.1", 41936), ("127.0.0.1", None), ("localhost", 22), ("::1", 22), ("127.0.0.2", 41935)],
+    [
+        ("127.0.0.1", 41936),
+        ("127.0.0.1", 41937),
+        ("127.0.0.1", None),
+        ("localhost", 22),
+        ("::1", 22),
+        ("127.0.0.2", 41935),
+    ],
 )
 async def test_nothing_else_on_loopback_is_the_hub(host: str, port: int | None) -> None:
     """Another port is another server."""
     assert not HUB.is_hub(host, port)
     with pytest.raises((AddressRefused, Unreachable)):
         await HUB.resolve(host, port)
+
+
+async def test_the_hub_is_reached_over_http_too() -> None:
+    """At its own port for that, and at no other."""
+    await HUB.check("localhost", 41936)
+    assert await HUB.resolve("localhost", 41936, "http") == [("127.0.0.1", 41936)]
+    assert await HUB.resolve("hub.penstock", None, "http") == [("127.0.0.1", 41936)]
+    for port, scheme in ((41935, "http"), (80, "http"), (8080, "http"), (41936, "https"), (41936, "rtsp")):
+        with pytest.raises(AddressRefused):
+            await HUB.resolve("localhost", port, scheme)
 
 
 async def test_a_hub_on_rtmps_own_port_is_meant_without_a_port() -> None:

@@ -41,9 +41,17 @@ def serve(
     app.serve(found, ready_file)
 
 
-def api(data: Data = DATA, config: File = None, http: Http = None, https: Https = None, rtmp: Rtmp = None) -> None:
-    """Run the APIs alone. --rtmp says where the hub is."""
-    found = _settings("api", data, config, {"server.http": http, "server.https": https, "server.rtmp": rtmp})
+def api(
+    data: Data = DATA,
+    config: File = None,
+    http: Http = None,
+    https: Https = None,
+    media: Media = None,
+    rtmp: Rtmp = None,
+) -> None:
+    """Run the APIs alone. --rtmp and --media say where the hub is."""
+    flags = {"server.http": http, "server.https": https, "server.media": media, "server.rtmp": rtmp}
+    found = _settings("api", data, config, flags)
     from penstock import app
 
     app.run_api(found)
@@ -57,9 +65,9 @@ def hub(data: Data = DATA, config: File = None, media: Media = None, rtmp: Rtmp 
     app.run_hub(found)
 
 
-def worker(data: Data = DATA, config: File = None, rtmp: Rtmp = None) -> None:
-    """Run one more worker. --rtmp says where the hub is."""
-    found = _settings("worker", data, config, {"server.rtmp": rtmp})
+def worker(data: Data = DATA, config: File = None, media: Media = None, rtmp: Rtmp = None) -> None:
+    """Run one more worker. --rtmp and --media say where the hub is."""
+    found = _settings("worker", data, config, {"server.media": media, "server.rtmp": rtmp})
     from penstock import app
 
     app.run_worker(found)

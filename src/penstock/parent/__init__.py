@@ -99,15 +99,13 @@ class Parent:
         self._https = listening.open_socket(server.https, "server.https") if server.https else None
         self._media = listening.open_socket(server.media, "server.media")
         self._rtmp = listening.open_socket(server.rtmp, "server.rtmp")
-        rtmp = str(listening.reach(self._rtmp))
+        hub = ["--rtmp", str(listening.reach(self._rtmp)), "--media", str(listening.reach(self._media))]
         http_fd, media_fd, rtmp_fd = self._http.fileno(), self._media.fileno(), self._rtmp.fileno()
         https_fds = [self._https.fileno()] if self._https else []
         https = [word for fd in https_fds for word in ("--https", f"fd:{fd}")]
-        self._api = self._keeper("api", ["--http", f"fd:{http_fd}", *https, "--rtmp", rtmp], [http_fd, *https_fds])
+        self._api = self._keeper("api", ["--http", f"fd:{http_fd}", *https, *hub], [http_fd, *https_fds])
         self._hub = self._keeper("hub", ["--media", f"fd:{media_fd}", "--rtmp", f"fd:{rtmp_fd}"], [media_fd, rtmp_fd])
-        self._workers = [
-            self._keeper(f"worker-{number}", ["--rtmp", rtmp], []) for number in range(1, server.workers + 1)
-        ]
+        self._workers = [self._keeper(f"worker-{number}", hub, []) for number in range(1, server.workers + 1)]
         self._all = [*self._workers, self._hub, self._api]
         self._stopping = asyncio.Event()
         self._served = False
