@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import uvloop
 
-from penstock.app import clock, transports
+from penstock.app import clock, transports, viewers
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
 from penstock.net import Policy
@@ -24,8 +24,15 @@ async def run(source: str, sinks: list[str]) -> None:
     """Run one plan for ever."""
     pump = Pump(tick=TICK)
     policy = Policy([ip_network("127.0.0.0/8")])
+    rng = random.Random()
     engine = Engine(
-        EngineConfig(), pump, transports(policy, pump), clock=clock, rng=random.Random(), on_event=lambda *_: None
+        EngineConfig(),
+        pump,
+        transports(policy, pump),
+        viewers(policy, rng=rng),
+        clock=clock,
+        rng=rng,
+        on_event=lambda *_: None,
     )
     await engine.start()
     nodes = tuple(Sink(id=f"sink.{number}", url=url) for number, url in enumerate(sinks))

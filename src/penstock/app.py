@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.doctor import Finding
     from penstock.media.pump import Pump
     from penstock.media.transport import Transports
+    from penstock.media.warming import Viewers
     from penstock.net import Policy
     from penstock.parent.leash import Leash, Part
     from penstock.store.backup import Backup
@@ -160,6 +161,15 @@ def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Tr
         "https": Transport(source=child),
         "rtsp": Transport(source=child),
     }
+
+
+def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: int = 20) -> "Viewers":
+    """Who holds streams on edges: at most `rate` new ones a second, `pulls` that wait for media of one origin."""
+    from penstock.media.hold.drain import Drain
+    from penstock.media.ramp import Ramp
+    from penstock.media.warming import Viewers, watch_with
+
+    return Viewers(watch_with(policy, Drain()), Ramp(rate=rate, pulls=pulls), rng=rng)
 
 
 @asynccontextmanager
@@ -372,6 +382,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
         EngineConfig(sink_hold=config.sink.hold, source_stall=config.source.stall),
         pump,
         transports(reach, pump, config.media.ffmpeg),
+        viewers(reach, rng=rng, rate=config.preload.rate, pulls=config.preload.pulls),
         clock=clock,
         rng=rng,
         on_event=history.add,

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
@@ -96,6 +97,32 @@ async def dial(addresses: Sequence[tuple[str, int]]) -> socket.socket:
     raise Unreachable(reason)
 
 
+async def lookup(host: str, port: int) -> list[tuple[str, int]]:
+    """Return the (address, port) pairs of a host, in the resolver's order. Raise `Unreachable` if it has none."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError, OverflowError) as error:
+        raise Unreachable(f"cannot resolve {host}") from error
+    return [(str(address[0]), port) for _, _, _, _, address in found]
+
+
+class Door(Protocol):
+    """The way to the host of a URL."""
+
+    async def connect(self, url: str, *, patience: float = 10) -> socket.socket:
+        """Return a non-blocking TCP socket connected to it. Raise `AddressRefused` or `Unreachable`."""
+        ...
+
+    def is_hub(self, host: str, port: int | None) -> bool:
+        """Whether this means our own hub."""
+        ...
+
+    def tls(self, host: str) -> ssl.SSLContext:
+        """With what a connection to this host is secured."""
+        ...
+
+
 class Policy:
     """Which addresses a caller's URLs may reach: public ones, `allow`, and this server's own hub.
 
@@ -143,18 +170,13 @@ class Policy:
         """
         if hub := self._hub_at(host, port, scheme):
             return [hub]
-        number = port if port is not None else _DEFAULT_PORTS.get(scheme, 0)
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, number, type=socket.SOCK_STREAM)
-        except (OSError, ValueError, OverflowError) as error:
-            raise Unreachable(f"cannot resolve {host}") from error
-        for _, _, _, _, address in found:
-            if self.is_hub(str(address[0]), number):
+        found = await lookup(host, port if port is not None else _DEFAULT_PORTS.get(scheme, 0))
+        for address, number in found:
+            if self.is_hub(address, number):
                 raise AddressRefused(f"{host} leads to this hub, whose names are in the setting hub.domains")
-            if reason := self.refusal(ipaddress.ip_address(str(address[0]).split("%")[0])):
+            if reason := self.refusal(ipaddress.ip_address(address.split("%")[0])):
                 raise AddressRefused(reason)
-        return [(str(address[0]), number) for _, _, _, _, address in found]
+        return found
 
     def is_hub(self, host: str, port: int | None) -> bool:
         """Whether this means our own hub over RTMP; without a port its own is meant."""
@@ -182,9 +204,16 @@ class Policy:
             host, port = parts.hostname or "", parts.port
         except ValueError:
             raise Unreachable("its host or port cannot be understood") from None
+        return await self._connect(self.resolve(host, port, parts.scheme), patience)
+
+    async def connect_unchecked(self, host: str, port: int, *, patience: float = 10) -> socket.socket:
+        """As `connect`, to an address that is the operator's own choice. Raise `Unreachable`."""
+        return await self._connect(lookup(host, port), patience)
+
+    async def _connect(self, addresses: Awaitable[list[tuple[str, int]]], patience: float) -> socket.socket:
         try:
             async with asyncio.timeout(patience):
-                return await self._dial(await self.resolve(host, port, parts.scheme))
+                return await self._dial(await addresses)
         except TimeoutError:
             raise Unreachable(f"no connection within {patience:g} s") from None
 

@@ -16,9 +16,10 @@ worker_processes 1;
 pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
-rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; {more} }} }} }}
+rtmp {{ server {{ listen 127.0.0.1:{port}; {rtmp} application live {{ live on; {more} }} }} }}
 http {{
   access_log {folder}/access.log;
+  {all_http}
   types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }}
   server {{ listen 127.0.0.1:{http_port}; root {folder}/www; {http} }}
 }}
@@ -28,12 +29,14 @@ http {{
 class Nginx:
     """Runs while the block lasts; its application is ``live``, with `more` in its configuration.
 
-    It serves `www` over HTTP, with `http` in that server's configuration.
+    It serves `www` over HTTP, with `http` in that server's configuration; `rtmp` stands in that of the RTMP server,
+    `all_http` in what holds for all servers of HTTP.
     """
 
-    def __init__(self, folder: Path, more: str = "", http: str = "") -> None:
+    def __init__(self, folder: Path, more: str = "", http: str = "", *, rtmp: str = "", all_http: str = "") -> None:
         self._program, self._module = nginx_rtmp()
         self._folder, self._more, self._http = folder, more, http
+        self._rtmp, self._all_http = rtmp, all_http
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.http_port = 0
         self.www = folder / "www"
@@ -67,7 +70,7 @@ class Nginx:
     def _start(self) -> bool:
         configuration = self._folder / "nginx.conf"
         values = {"module": self._module, "folder": self._folder, "port": self.port, "more": self._more}
-        values |= {"http_port": self.http_port, "http": self._http}
+        values |= {"http_port": self.http_port, "http": self._http, "rtmp": self._rtmp, "all_http": self._all_http}
         configuration.write_text(_CONFIGURATION.format(**values), encoding="utf-8")
         process = self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", self._program, "-p", self._folder, "-c", configuration],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock.errors import TaskNotFound
+from penstock.media.relay import Relay
 from penstock.net import Policy
 from penstock.tasks.model import State
 from penstock.tasks.service import PullTasks
@@ -81,7 +82,9 @@ class Truth:
                 for node in (*one.sources, *one.sinks):
                     if SECRET in node.url or SECRET in node.error:
                         world.watch.fail(f"a status shows a secret: {node}")
-                sink = worker.engine._runs[one.key].relay._plan.sinks[0].url
+                relay = worker.engine._runs[one.key].work
+                assert isinstance(relay, Relay)
+                sink = relay._plan.sinks[0].url
                 name = sink.rpartition("/")[2]
                 if self._names.get(one.key, ("", 0))[0] != name:
                     self._names[one.key] = name, now

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from penstock.app import transports
+from penstock.app import transports, viewers
 from penstock.errors import Refused, StoreError, TaskNotFound
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
@@ -153,6 +153,7 @@ class Worker:
             EngineConfig(sink_hold=_HOLD),
             pump,
             world.transports(policy, pump),
+            viewers(policy, rng=self._rng),
             clock=world.wall,
             rng=self._rng,
             on_event=self.history.add,

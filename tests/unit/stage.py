@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from penstock.app import transports
+from penstock.app import transports, viewers
 from penstock.media.packet import SILENT_AAC
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
@@ -40,13 +40,14 @@ class Stage:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self.events: list[tuple[int, str, str]] = []
-        pump = Pump(tick=0.04)
+        pump, policy, rng = Pump(tick=0.04), Policy([ipaddress.ip_network("127.0.0.0/8")]), random.Random(1)
         self.engine = Engine(
             EngineConfig(sink_hold=HOLD, **config),
             pump,
-            transports(Policy([ipaddress.ip_network("127.0.0.0/8")]), pump),
+            transports(policy, pump),
+            viewers(policy, rng=rng),
             clock=lambda: NOW + round((self._loop.time() - self._begun) * 1000),
-            rng=random.Random(1),
+            rng=rng,
             on_event=lambda *event: self.events.append(event),
         )
 

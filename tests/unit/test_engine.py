@@ -117,7 +117,7 @@ async def test_a_defect_in_one_task_does_not_stop_the_measuring_of_others(monkey
     async with staged() as stage:
         origin, sink = await stage.origin(), await stage.sink()
         stage.engine.run(1, 1, plan(origin, sink))
-        monkeypatch.setattr(stage.engine._runs[1].relay, "sample", lambda: 1 / 0)
+        monkeypatch.setattr(stage.engine._runs[1].work, "sample", lambda: 1 / 0)
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until_active()
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from penstock.media.relay import ACTIVE
 from penstock.tasks.model import State
-from penstock.worker.engine import ACTIVE
 from tests import packets
 from tests.packets import Clip, aac_header, number_of
 from tests.rtmp_wire import AUDIO, DATA, VIDEO, Message

@@ -77,7 +77,7 @@ async def refused(_: Supervisor) -> None:
 
 async def flow(supervisor: Supervisor, seconds: float = 3600) -> None:
     """A leaf whose media flows for some time."""
-    supervisor.connected(Wire())  # type: ignore[arg-type]
+    supervisor.connected(Wire())
     supervisor.progressed()
     await asyncio.sleep(seconds)
     raise SinkError("closed by the peer")
@@ -131,7 +131,7 @@ async def test_a_connection_without_media_is_no_health() -> None:
     """A server that accepts and stays silent is not tried twice a second for ever."""
 
     async def leaf(supervisor: Supervisor) -> None:
-        supervisor.connected(Wire())  # type: ignore[arg-type]
+        supervisor.connected(Wire())
         await asyncio.sleep(60)
         raise SinkError("closed by the peer")
 
@@ -149,7 +149,7 @@ async def test_a_node_tells_where_it_is() -> None:
 
     async def leaf(supervisor: Supervisor) -> None:
         await asyncio.sleep(1)
-        supervisor.connected(Wire())  # type: ignore[arg-type]
+        supervisor.connected(Wire())
         await asyncio.sleep(1)
         supervisor.progressed()
         await asyncio.sleep(1)
@@ -177,7 +177,7 @@ async def test_an_error_stays_until_media_flows_again() -> None:
     async def leaf(supervisor: Supervisor) -> None:
         if supervisor.attempts < 4:
             await refused(supervisor)
-        supervisor.connected(Wire())  # type: ignore[arg-type]
+        supervisor.connected(Wire())
         await asyncio.sleep(5)
         supervisor.progressed()
         await asyncio.sleep(3600)
@@ -280,7 +280,7 @@ class Orderly:
         self.ended: list[float] = []
 
     async def __call__(self, supervisor: Supervisor) -> None:
-        supervisor.connected(Wire())  # type: ignore[arg-type]
+        supervisor.connected(Wire())
         supervisor.progressed()
         try:
             await asyncio.sleep(3600)
@@ -381,7 +381,7 @@ async def test_a_failure_that_the_owner_sees_breaks_the_connection_for_that_reas
     wire = Wire()
 
     async def leaf(supervisor: Supervisor) -> None:
-        supervisor.connected(wire)  # type: ignore[arg-type]
+        supervisor.connected(wire)
         await asyncio.sleep(3600)
 
     async with Node(leaf) as node:
@@ -397,7 +397,7 @@ async def test_bytes_are_counted_over_all_connections() -> None:
 
     async def leaf(supervisor: Supervisor) -> None:
         wires.append(Wire())
-        supervisor.connected(wires[-1])  # type: ignore[arg-type]
+        supervisor.connected(wires[-1])
         supervisor.progressed()
         wires[-1].received = 1000
         await asyncio.sleep(10)
@@ -419,7 +419,7 @@ async def test_silence_counts_from_the_connection_or_from_the_last_media() -> No
 
     async def leaf(supervisor: Supervisor) -> None:
         await asyncio.sleep(3)
-        supervisor.connected(Wire())  # type: ignore[arg-type]
+        supervisor.connected(Wire())
         await asyncio.sleep(4)
         supervisor.progressed()
         await asyncio.sleep(10)

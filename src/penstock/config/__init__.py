@@ -54,6 +54,7 @@ class Config:
     media: table.MediaSettings = field(default_factory=table.MediaSettings)
     link: table.LinkSettings = field(default_factory=table.LinkSettings)
     live: table.LiveSettings = field(default_factory=table.LiveSettings)
+    preload: table.PreloadSettings = field(default_factory=table.PreloadSettings)
 
     #: The file that was asked for or found; None: none.
     file: Path | None = None

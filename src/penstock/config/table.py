@@ -167,6 +167,14 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreloadSettings:
+    rate: int = setting(whole(1, 10_000), "100", "How many viewers a worker sends to edges each second, at most")
+    pulls: int = setting(
+        whole(1, 10_000), "20", "How many edges a worker makes fetch streams from one origin at once, at most"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LiveSettings:
     max_task_days: int = setting(whole(0, 36_500), "30", "The longest span of a live pull task; days, 0: no limit")
     task_limit: int = setting(

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from penstock.media.cadence import Cadence
@@ -21,6 +21,8 @@ from penstock.media.transport import Transports, sink_leaf, source_leaf
 SPAN = 40 * 86400.0
 #: A server that agreed to play has so long to send its first media (seconds).
 FIRST_MEDIA = 10.0
+#: A sink delivers if its socket took bytes and media time advanced within so many seconds.
+ACTIVE = 3.0
 #: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
 #: between two samples (seconds).
 LOOK_AHEAD = 0.35
@@ -93,6 +95,17 @@ class Relay:
     def failing(self) -> bool:
         """Whether a source or sink failed and has not recovered."""
         return bool(self.source.error or any(sink.error for sink in self.sinks.values()))
+
+    def is_delivering(self) -> bool:
+        """Whether a sink's socket took bytes and media time advanced within the last 3 s."""
+        now = self._loop.time()
+        moved = [sink.meter.progress_at for sink in self.sinks.values()]
+        return any(at is not None and now - at <= ACTIVE for at in moved)
+
+    @property
+    def nodes(self) -> Sequence[Supervisor]:
+        """All that connects: the source, then the sinks."""
+        return [self.source, *self.sinks.values()]
 
     async def close(self) -> None:
         """End everything in order: sinks unpublish."""

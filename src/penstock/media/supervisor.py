@@ -1,4 +1,4 @@
-"""Keeps one source or sink running: retries, back-off, the last error. Leaves hold none of it."""
+"""Keeps one source, sink or hold running: retries, back-off, the last error. Leaves hold none of it."""
 
 import asyncio
 import os
@@ -6,12 +6,12 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
+from typing import Protocol
 
 import structlog
 
 from penstock.errors import AddressRefused, MediaError
 from penstock.media.meter import Meter
-from penstock.media.pump import Connection
 
 log = structlog.get_logger()
 
@@ -31,6 +31,22 @@ class NodeState(StrEnum):
     CONNECTED = "connected"
     FLOWING = "flowing"
     RETRYING = "retrying"
+
+
+class Counted(Protocol):
+    """A connection, as far as its supervisor sees it."""
+
+    @property
+    def received(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def sent(self) -> int: ...
+
+    def close(self, reason: str, /) -> None:
+        """End it for this reason."""
+        ...
 
 
 class Backoff:
@@ -56,8 +72,8 @@ Leaf = Callable[["Supervisor"], Awaitable[None]]
 class Supervisor:
     """Runs one leaf again and again, while it is wanted.
 
-    `side` is ``source`` or ``sink``. `on_event(name, text)` is told when media begins and ends: ``source.flowing``,
-    ``source.lost``, …. Times are the loop's, in seconds.
+    `side` is ``source``, ``sink`` or ``hold``. `on_event(name, text)` is told when media begins and ends:
+    ``source.flowing``, ``source.lost``, …. Times are the loop's, in seconds.
     """
 
     def __init__(
@@ -80,7 +96,7 @@ class Supervisor:
         self.error_at = 0.0
         self._repeated = 0
         self.retry_at = 0.0
-        self.connection: Connection | None = None
+        self.connection: Counted | None = None
         self._leaf = leaf
         self._loop = asyncio.get_running_loop()
         self._backoff = Backoff(rng)
@@ -133,7 +149,7 @@ class Supervisor:
 
     # -- for the leaf, and for whoever counts its media
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: Counted) -> None:
         """The peer has agreed; media may follow on `connection`."""
         self.connection = connection
         self._connected_at = self._loop.time()

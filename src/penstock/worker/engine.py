@@ -1,4 +1,4 @@
-"""Makes the running relays equal the plans that the worker was given, and says what they do."""
+"""Makes what runs equal the plans that the worker was given, and says what they do."""
 
 import asyncio
 import random
@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from penstock.log import mask_text, mask_url
 from penstock.media.packet import AUDIO, VIDEO
@@ -16,7 +17,8 @@ from penstock.media.pump import Pump
 from penstock.media.relay import SPAN, Relay
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.transport import Transports
-from penstock.tasks.model import NodeStatus, Observed, State
+from penstock.media.warming import Viewer, Viewers, Warming
+from penstock.tasks.model import HoldStatus, NodeStatus, Observed, State
 from penstock.tasks.ports import Clock
 from penstock.tasks.times import text as time_text
 
@@ -24,10 +26,10 @@ log = structlog.get_logger()
 
 #: Seconds between two measurements of all relays.
 SAMPLE = 0.25
-#: A sink delivers if its socket took bytes and media time advanced within so many seconds.
-ACTIVE = 3.0
 #: What a run waits for is said after so many seconds in which it delivered nothing.
 PATIENCE = 3.0
+#: Failing nodes that one line tells of; each is told of in its own status.
+MOST_ERRORS = 5
 #: Seconds that a stopped relay may take to unpublish.
 GOODBYE = 2.0
 
@@ -61,18 +63,19 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 class _Run:
     """One task that runs here."""
 
-    def __init__(self, epoch: int, relay: Relay, now: int) -> None:
+    def __init__(self, epoch: int, work: Relay | Warming, now: int) -> None:
         self.epoch = epoch
-        self.relay = relay
+        self.work = work
         self.started_at = now
         self.state = State.STARTING
         self.since = now
 
 
 class Engine:
-    """Runs relays by task key, on a pump of its own.
+    """Runs plans by task key, on a pump of its own.
 
-    `transports` are those that plans may name. `on_event(task_key, name, text)` takes what happens, secrets masked.
+    `transports` are those that plans may name, `viewers` those who hold streams on edges.
+    `on_event(task_key, name, text)` takes what happens, secrets masked.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         config: EngineConfig,
         pump: Pump,
         transports: Transports,
+        viewers: Viewers,
         *,
         clock: Clock,
         rng: random.Random,
@@ -88,6 +92,7 @@ class Engine:
         self._config = config
         self._pump = pump
         self._transports = transports
+        self._viewers = viewers
         self._clock = clock
         self._rng = rng
         self._on_event = on_event
@@ -110,12 +115,20 @@ class Engine:
     def run(self, key: int, epoch: int, plan: Plan) -> None:
         """Start a task, or apply the difference between the plan that runs and this one."""
         run = self._runs.get(key)
-        if run is not None:
-            run.epoch = epoch
-            for node in run.relay.apply(plan):
-                self._later(node.close())
+        if run is None:
+            self._runs[key] = _Run(epoch, self._begin(key, plan), self._clock())
             return
-        relay = Relay(
+        run.epoch = epoch
+        for node in run.work.apply(plan):
+            self._later(node.close())
+
+    def _begin(self, key: int, plan: Plan) -> Relay | Warming:
+        def on_event(name: str, text: str) -> None:
+            self._on_event(key, name, mask_text(text))
+
+        if not plan.sources:
+            return Warming(plan, viewers=self._viewers, task=key, on_event=on_event)
+        return Relay(
             plan,
             transports=self._transports,
             pump=self._pump,
@@ -123,15 +136,14 @@ class Engine:
             stall=self._config.source_stall,
             span=self._config.sink_span,
             rng=self._rng,
-            on_event=lambda name, text: self._on_event(key, name, mask_text(text)),
+            on_event=on_event,
         )
-        self._runs[key] = _Run(epoch, relay, self._clock())
 
     async def stop(self, key: int) -> None:
         """End a task's media in order, within 2 s. A task that does not run here is none of our business."""
         run = self._runs.pop(key, None)
         if run is not None:
-            await asyncio.wait([self._later(run.relay.close())], timeout=GOODBYE)
+            await asyncio.wait([self._later(run.work.close())], timeout=GOODBYE)
 
     def running(self) -> Mapping[int, int]:
         """Return the epoch under which each task runs."""
@@ -162,7 +174,7 @@ class Engine:
         while True:
             for key, run in list(self._runs.items()):
                 try:
-                    run.relay.sample()
+                    run.work.sample()
                     self._settle(run)
                 except Exception:
                     log.exception("a task could not be measured", task=key)
@@ -171,11 +183,9 @@ class Engine:
 
     def _settle(self, run: _Run) -> None:
         """Find out whether the run delivers."""
-        now = self._loop.time()
-        moved = [sink.meter.progress_at for sink in run.relay.sinks.values()]
-        if any(at is not None and now - at <= ACTIVE for at in moved):
+        if run.work.is_delivering():
             state = State.ACTIVE
-        elif run.state is State.STARTING and not run.relay.failing:
+        elif run.state is State.STARTING and not run.work.failing:
             state = State.STARTING
         else:
             state = State.INACTIVE
@@ -187,18 +197,39 @@ class Engine:
 
     def _observe(self, key: int, run: _Run) -> Observed:
         self._settle(run)
-        relay = run.relay
-        return Observed(
+        work = run.work
+        observed = Observed(
             key=key,
             epoch=run.epoch,
             state=run.state,
             at=self._clock(),
             started_at=run.started_at,
             since=run.since,
-            sources=(self._node(relay.source),),
-            sinks=tuple(self._node(sink) for sink in relay.sinks.values()),
-            on_air=relay.source.id if relay.source.state is NodeState.FLOWING else "",
             error=self._error(run),
+        )
+        if isinstance(work, Warming):
+            return replace(observed, holds=tuple(self._hold(id_, viewer) for id_, viewer in work.viewers.items()))
+        return replace(
+            observed,
+            sources=(self._node(work.source),),
+            sinks=tuple(self._node(sink) for sink in work.sinks.values()),
+            on_air=work.source.id if work.source.state is NodeState.FLOWING else "",
+        )
+
+    def _hold(self, id_: str, viewer: Viewer) -> HoldStatus:
+        node = viewer.supervisor
+        return HoldStatus(
+            id=id_,
+            edge=viewer.hold.edge,
+            area=viewer.hold.area,
+            state=NodeState.IDLE if viewer.waiting else node.state,
+            since=self._wall(node.since),
+            attempts=node.attempts,
+            reconnects=viewer.reconnects,
+            bytes=node.meter.bytes,
+            cold_ms=viewer.cold_ms,
+            warm_ms=viewer.warm_ms,
+            error=mask_text(node.error or viewer.waiting),
         )
 
     def _node(self, node: Supervisor) -> NodeStatus:
@@ -224,8 +255,13 @@ class Engine:
 
     def _error(self, run: _Run) -> str:
         """Say when, which side, what, where, what next; empty while all nodes are well."""
-        nodes = (run.relay.source, *run.relay.sinks.values())
-        failures = [self._failure(node) for node in nodes if node.error]
+        nodes = run.work.nodes
+        failing = [node for node in nodes if node.error]
+        failures = [self._failure(node) for node in failing[:MOST_ERRORS]]
+        if len(failing) > MOST_ERRORS:
+            failures.append(f"and {len(failing) - MOST_ERRORS} more")
+        if not nodes:
+            failures.append("no edge node serves this area")
         if failures or run.state is State.ACTIVE or self._clock() - run.since <= PATIENCE * 1000:
             return "; ".join(failures)
         waiting = ((node, _WAITING.get((node.side, node.state))) for node in nodes)
@@ -237,7 +273,8 @@ class Engine:
         return f"{self._told(node, node.error_at, mask_text(node.error))}, retry {node.attempts} {after}"
 
     def _told(self, node: Supervisor, at: float, what: str) -> str:
-        return f"{time_text(self._wall(at))} {node.side}: {what} ({_masked(node.url)})"
+        who = f"{node.side} {node.id}" if node.side == "hold" else node.side
+        return f"{time_text(self._wall(at))} {who}: {what} ({_masked(node.url)})"
 
     def _wall(self, at: float) -> int:
         """Turn loop time (s) into Unix milliseconds."""

@@ -10,7 +10,7 @@ from penstock.media.feed import secure
 from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.refusal import Redirected, info_of, redirection, refusal, refuses, without_key
 from penstock.media.rtmp.session import ENHANCED, Closed, Session, split_url
-from penstock.net import Policy
+from penstock.net import Door
 
 #: Seconds for the whole command phase: handshake to the server's consent.
 PATIENCE = 10
@@ -29,25 +29,25 @@ class ClientSession(Session):
     url = ""
 
     @classmethod
-    async def play(cls, policy: Policy, url: str) -> Self:
+    async def play(cls, door: Door, url: str) -> Self:
         """Connect and ask for a stream. Raise `MediaError`, `AddressRefused`."""
-        return await cls._open(policy, url, cls._play)
+        return await cls._open(door, url, cls._play)
 
     @classmethod
-    async def publish(cls, policy: Policy, url: str) -> Self:
+    async def publish(cls, door: Door, url: str) -> Self:
         """Connect and offer a stream. Raise `MediaError`, `AddressRefused`."""
-        return await cls._open(policy, url, cls._publish)
+        return await cls._open(door, url, cls._publish)
 
     @classmethod
-    async def _open(cls, policy: Policy, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
+    async def _open(cls, door: Door, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
         """Connect, go where we are sent, and ask there. What servers say loses the key of the stream they quote."""
         sent_on = ""
         for _ in range(1 + MAX_REDIRECTS):
             try:
-                return await cls._try(policy, url, ask)
+                return await cls._try(door, url, ask)
             except Redirected as redirected:
                 sent_on = f"redirected to {split_url(redirected.url)[0]}: "
-                _check(policy, url, redirected.url)
+                _check(door, url, redirected.url)
                 url = redirected.url
             except AddressRefused as error:
                 raise AddressRefused(sent_on + error.message) from error
@@ -56,10 +56,10 @@ class ClientSession(Session):
         raise MediaError(f"redirected more than {MAX_REDIRECTS} times")
 
     @classmethod
-    async def _try(cls, policy: Policy, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
-        sock, parts = await policy.connect(url), urlsplit(url)
+    async def _try(cls, door: Door, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
+        sock, parts = await door.connect(url), urlsplit(url)
         host = parts.hostname or ""
-        session = cls(await secure(sock, policy.tls(host), host) if parts.scheme == "rtmps" else sock)
+        session = cls(await secure(sock, door.tls(host), host) if parts.scheme == "rtmps" else sock)
         session.url = url
         try:
             async with asyncio.timeout(PATIENCE):
@@ -139,7 +139,7 @@ class ClientSession(Session):
         return MediaError(refusal(answer)) if url is None else Redirected(url)
 
 
-def _check(policy: Policy, before: str, url: str) -> None:
+def _check(door: Door, before: str, url: str) -> None:
     """Raise `MediaError` or `AddressRefused` if a server may not send us from `before` to `url`.
 
     The address itself is checked when we connect to it. Our hub is no place for strangers to send us to: a caller's
@@ -148,5 +148,5 @@ def _check(policy: Policy, before: str, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != urlsplit(before).scheme:
         raise MediaError(f"redirected to another protocol ({parts.scheme})")
-    if policy.is_hub(parts.hostname or "", parts.port):
+    if door.is_hub(parts.hostname or "", parts.port):
         raise AddressRefused("redirected to this server itself")

@@ -90,9 +90,13 @@ class Session:
                     return type_, timestamp, payload
                 if answer := chunk.answer(type_, payload):
                     await self._send(answer)
-            self.reader.read(await self._receive(65536), self.backlog.append)
-            if acknowledgement := self.reader.acknowledgement():
-                await self._send(acknowledgement)
+            await self.take_in()
+
+    async def take_in(self) -> None:
+        """Wait for what arrives next: its messages join the backlog, the peer gets the acknowledgement it is due."""
+        self.reader.read(await self._receive(65536), self.backlog.append)
+        if acknowledgement := self.reader.acknowledgement():
+            await self._send(acknowledgement)
 
     async def next_command(self) -> list[amf.Value]:
         """Return the next command; media that comes before is kept until `settle`."""

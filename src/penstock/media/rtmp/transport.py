@@ -84,15 +84,19 @@ def _dispatch_backlog(session: Session, connection: Connection) -> None:
 
 def _end(connection: Connection, type_: int, payload: bytes) -> None:
     """Close when the server says that the stream is over."""
+    if reason := ending(type_, payload):
+        connection.close(reason)
+
+
+def ending(type_: int, payload: bytes) -> str:
+    """Return why the stream is over, if that is what a server says with this message to its player; else nothing."""
     if type_ == chunk.USER_CONTROL:
-        connection.close("the publisher has left")
-        return
+        return "the publisher has left" if payload[:2] == chunk.STREAM_EOF.to_bytes(2, "big") else ""
     answer = amf.decode(payload)
     words = refusal(answer)
     if any(code in words for code in _END_CODES):
-        connection.close("the publisher has left")
-    elif refuses(answer):
-        connection.close(words)
+        return "the publisher has left"
+    return words if refuses(answer) else ""
 
 
 def _refused(connection: Connection, type_: int, payload: bytes) -> None:

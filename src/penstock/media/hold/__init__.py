@@ -1,0 +1,1 @@
+"""Streams that are watched on edge nodes and thrown away, to keep them warm there."""
