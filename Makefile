@@ -43,7 +43,7 @@ format: setup ## Mend what ruff can mend by itself
 lock: setup ## Make the locks again from pyproject.toml; ARGS=--upgrade for newer versions
 	@scripts/lock $(ARGS)
 
-coverage: setup .venv-mainland/.stamp ## Write docs/coverage.md anew, from the schemas and from what the tests prove
+coverage: setup .venv-mainland/.stamp .venv-alibaba/.stamp ## Write docs/coverage.md anew, from the schemas and from what the tests prove
 	@scripts/coverage
 
 bench: setup ## Measure, some of it against real peers; ARGS=name chooses one

@@ -1,13 +1,15 @@
 """What every test shares: no event loop lying about, and the closing word on missing parts."""
 
 import asyncio
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import settings
 
+from tests import proofs
 from tests.faults import table
 from tests.parts import MISSING
 from tests.postgresql import PostgresServer
@@ -18,6 +20,32 @@ def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL for this process's tests, each of which makes a database of its own."""
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[proofs.Recorder]:
+    with pytest.MonkeyPatch.context() as patch:
+        recorder = proofs.Recorder(patch)
+        yield recorder
+    if os.environ.get("RECORD_PROOFS"):
+        proofs.keep(recorder.by_test)
+
+
+@pytest.fixture(scope="session")
+def promised() -> Mapping[str, set[proofs.Proof]]:
+    """What docs/coverage.md says of each test."""
+    return proofs.kept()
+
+
+@pytest.fixture
+def proving(
+    request: pytest.FixtureRequest, recorder: proofs.Recorder, promised: Mapping[str, set[proofs.Proof]]
+) -> Iterator[None]:
+    """A test that docs/coverage.md names has to show what it is named for."""
+    test = f"{request.path.parent.name}/{request.path.name}::{request.node.nodeid.partition('::')[2]}"
+    yield from recorder.watch(test)
+    if not os.environ.get("RECORD_PROOFS"):
+        assert promised.get(test, set()) - recorder.by_test[test] == set(), "docs/coverage.md: type make coverage"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from penstock.config import Address, Config
 from penstock.errors import ConfigError, Unsupported
 from penstock.media.plan import Plan
-from penstock.tasks.families import pull
+from penstock.tasks.edges import KnownEdges
+from penstock.tasks.families import preload, pull
 from penstock.tasks.model import Task
-from penstock.tasks.ports import Store
+from penstock.tasks.ports import Edges, Store
 
 if TYPE_CHECKING:
     from penstock.api.tls import Files
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from penstock.store.backup import Backup
 
 #: What a worker runs for a task of each family.
-FAMILIES: Mapping[str, Callable[[Task], Plan]] = {
-    pull.FAMILY: pull.plan,
+FAMILIES: Mapping[str, Callable[[Task, Edges], Plan]] = {
+    pull.FAMILY: lambda task, _: pull.plan(task),
+    preload.FAMILY: lambda task, edges: preload.plan(task, edges.of_area(preload.decode(task.spec).area)),
 }
 
 
@@ -106,18 +108,18 @@ def _certificate_end(config: Config) -> datetime | None:
     return end(kept) if kept.certificate.exists() else None
 
 
-def plan(task: Task) -> Plan:
-    """What a worker runs for a task of any family."""
+def plan(task: Task, edges: Edges) -> Plan:
+    """What a worker runs for a task of any family, with the edge nodes that there are now."""
     if task.family not in FAMILIES:
         raise Unsupported(f"this version knows no tasks of the family {task.family!r}")
-    return FAMILIES[task.family](task)
+    return FAMILIES[task.family](task, edges)
 
 
-def admitted_plan(task: Task, *, policy: "Policy", secret: bytes) -> Plan:
+def admitted_plan(task: Task, *, edges: Edges, policy: "Policy", secret: bytes) -> Plan:
     """As `plan`, with what our hub wants to see of a worker that publishes."""
     from penstock.tasks.publishing import with_tickets
 
-    return with_tickets(plan(task), task, secret, policy.is_hub)
+    return with_tickets(plan(task, edges), task, secret, policy.is_hub)
 
 
 def ticket_secret(config: Config) -> bytes:
@@ -275,6 +277,8 @@ def _run(part: "Part", leash: int | None) -> None:
 
 async def _api(config: Config, leash: "Leash") -> None:
     from penstock.api import tls
+    from penstock.api.aliyun.live import live as aliyun_live
+    from penstock.api.aliyun.wire import Aliyun
     from penstock.api.door import Door
     from penstock.api.limits import Rates
     from penstock.api.metrics import Metrics
@@ -285,6 +289,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     from penstock.api.tencent.wire import Tencent
     from penstock.bus.local import RunSockets
     from penstock.parent.listening import open_socket, reach
+    from penstock.tasks.preloads import PreloadTasks
     from penstock.tasks.service import PullTasks
 
     http = open_socket(config.server.http, "server.http")
@@ -303,8 +308,12 @@ async def _api(config: Config, leash: "Leash") -> None:
     )
     door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
     tencent = Tencent([live(tasks)], door=door, clock=clock)
+    preloads = PreloadTasks(
+        store, clock=clock, hints=sockets, live=sockets, edges=KnownEdges(), hls=config.preload.hls == "on"
+    )
+    aliyun = Aliyun([aliyun_live(preloads)], door=door, clock=clock, nested=config.api.lists == "nested")
     readiness = Readiness(store, synced=sockets.synced.is_set)
-    app = create_app([tencent], obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
+    app = create_app([aliyun, tencent], obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())
@@ -391,7 +400,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
         id=me.id,
         store=store,
         engine=engine,
-        plan=partial(admitted_plan, policy=reach, secret=ticket_secret(config)),
+        plan=partial(admitted_plan, edges=KnownEdges(), policy=reach, secret=ticket_secret(config)),
         alive=partial(life.alive, config.run),
         clock=clock,
         rng=rng,

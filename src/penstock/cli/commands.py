@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import accounts, domains, operations, parts, streams, tasks
+from penstock.cli import accounts, domains, operations, parts, preloads, streams, tasks
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -34,6 +34,7 @@ app.add_typer(accounts.commands, name="account")
 app.add_typer(domains.commands, name="domain")
 app.command("usersig")(domains.usersig)
 app.add_typer(tasks.commands, name="task")
+app.add_typer(preloads.commands, name="preload")
 app.add_typer(streams.commands, name="stream")
 app.command()(operations.backup)
 app.command()(operations.restore)

@@ -181,10 +181,10 @@ def event_row(event: "Event") -> "dict[str, str]":
 
 def row(view: "PullView", now: int) -> "dict[str, object]":
     """A task for people and scripts: times in ISO 8601 or in the unit that the name says; secrets masked."""
-    from penstock import app
     from penstock.log import mask_url
+    from penstock.tasks.families import pull
 
-    task, run, observed, plan = view.task, view.run, view.run.observed, app.plan(view.task)
+    task, run, observed, plan = view.task, view.run, view.run.observed, pull.plan(view.task)
     state = task.state.value
     if state in _RUNNING:
         state = "active" if run.active else "starting" if state == "starting" else "inactive"

@@ -58,6 +58,9 @@ class ApiSettings:
     rate_limit: float = setting(
         factor, "1", "A factor on how often an account may call each action, as the vendors document it; 0: no limit"
     )
+    lists: str = setting(
+        choice("nested", "flat"), "nested", "Alibaba Cloud's lists in JSON: nested as its SDKs read them, or flat"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +175,7 @@ class PreloadSettings:
     pulls: int = setting(
         whole(1, 10_000), "20", "How many edges a worker makes fetch streams from one origin at once, at most"
     )
+    hls: str = setting(choice("on", "off"), "on", "Whether HLS may be preloaded, which the vendor does not do")
 
 
 @dataclass(frozen=True, kw_only=True)

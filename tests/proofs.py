@@ -1,22 +1,28 @@
 """Which test proves what: seen from the calls that each test makes, kept in ``proofs.json``, and checked in every run.
 
-A proof is an action (empty: none that exists), a field of its request (empty: the call as a whole) and the code that it
-was answered (empty: none). ``make coverage`` records them anew.
+A proof is an API, an action (empty: none that exists), a field of its request (empty: the call as a whole) and the code
+that it was answered (empty: none). ``make coverage`` records them anew.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 
 from penstock.api import schema
+from penstock.api.aliyun import calls as aliyun_calls
+from penstock.api.aliyun import codes as aliyun_codes
+from penstock.api.aliyun.wire import Aliyun
 from penstock.api.http import Head, ReadBody, Reply
-from penstock.api.tencent.calls import call_of
-from penstock.api.tencent.codes import ApiError
+from penstock.api.tencent import calls as tencent_calls
+from penstock.api.tencent import codes as tencent_codes
 from penstock.api.tencent.wire import Tencent
+
+W = TypeVar("W", Tencent, Aliyun)
+RequestOf = Callable[[W, Head, ReadBody], Awaitable[schema.Request]]
 
 FILE = Path(__file__).with_name("proofs.json")
 
@@ -24,29 +30,35 @@ FILE = Path(__file__).with_name("proofs.json")
 class Proof(NamedTuple):
     """What one call has shown."""
 
+    #: ``tencent`` or ``aliyun``.
+    api: str
     action: str
     field: str
     code: str
 
 
 class Recorder:
-    """Looks at every call that a Tencent endpoint of this process answers."""
+    """Looks at every call that an endpoint of this process answers."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.by_test: dict[str, set[Proof]] = {}
         self._seen: set[Proof] = set()
-        answer = Tencent.answer
+        self._watch(patch, "tencent", Tencent, of_tencent)
+        self._watch(patch, "aliyun", Aliyun, of_aliyun)
 
-        async def watched(tencent: Tencent, head: Head, read: ReadBody) -> Reply:
-            reply = await answer(tencent, head, read)
+    def _watch(self, patch: pytest.MonkeyPatch, api: str, kind: type[W], request_of: RequestOf[W]) -> None:
+        answer = kind.answer
+
+        async def watched(wire: W, head: Head, read: ReadBody) -> Reply:
+            reply = await answer(wire, head, read)
             action = reply.action if reply.service else ""
-            self._seen.add(Proof(action, "", reply.code))
+            self._seen.add(Proof(api, action, "", reply.code))
             if reply.account_id is not None:  # so its body is here
-                for field in await fields_of(tencent, head, read):
-                    self._seen.add(Proof(action, field, reply.code))
+                for field in await fields_of(wire, head, read, request_of):
+                    self._seen.add(Proof(api, action, field, reply.code))
             return reply
 
-        patch.setattr(Tencent, "answer", watched)
+        patch.setattr(kind, "answer", watched)
 
     def watch(self, test: str) -> Iterator[None]:
         """What is seen from now on is this test's."""
@@ -54,16 +66,31 @@ class Recorder:
         yield
 
 
-async def fields_of(tencent: Tencent, head: Head, read: ReadBody) -> list[str]:
+async def fields_of(wire: W, head: Head, read: ReadBody, request_of: RequestOf[W]) -> list[str]:
     """The fields that a call's parameters hold, by the vendor's names, as far as they can be read."""
     try:
-        call = await call_of(head, read)
-        _, action = tencent._action(call.common)
-        await call.arrive()
-        given = schema.given(call.parameters(action.request))
-    except ApiError:
+        request = await request_of(wire, head, read)
+    except (tencent_codes.ApiError, aliyun_codes.ApiError):
         return []
-    return [field.encode_name for field in schema.fields_of(action.request) if field.name in given]
+    given = schema.given(request)
+    return [field.encode_name for field in schema.fields_of(type(request)) if field.name in given]
+
+
+async def of_tencent(wire: Tencent, head: Head, read: ReadBody) -> schema.Request:
+    """The parameters of a call. Raise `ApiError`."""
+    call = await tencent_calls.call_of(head, read)
+    _, action = wire._action(call.common)
+    await call.arrive()
+    request: schema.Request = call.parameters(action.request)
+    return request
+
+
+async def of_aliyun(wire: Aliyun, head: Head, read: ReadBody) -> schema.Request:
+    """The parameters of a call. Raise `ApiError`."""
+    call = await aliyun_calls.call_of(head, read)
+    _, action = wire._action(call.action, call.version)
+    request: schema.Request = call.parameters(action.request)
+    return request
 
 
 def kept() -> Mapping[str, set[Proof]]:
@@ -98,5 +125,5 @@ def keep(by_test: Mapping[str, Iterable[Proof]]) -> None:
 
 def best_codes(proof: Proof, proofs: Iterable[Proof]) -> list[str]:
     """Of a field the best that was seen: that it was taken, or that it is not served, or whatever there is."""
-    codes = {other.code for other in proofs if other[:2] == proof[:2]}
+    codes = {other.code for other in proofs if other[:3] == proof[:3]}
     return sorted(codes, key=lambda code: (code != "", code != "UnsupportedOperation", code))[:1]

@@ -1,0 +1,105 @@
+"""`penstock preload`: streams that are kept warm on edge nodes, as they are now."""
+
+# ruff: noqa: PLC0415 - heavy parts are loaded when they are needed, so that every command is quick
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from penstock.cli.common import (
+    DATA,
+    AccountName,
+    Data,
+    File,
+    Json,
+    print_json,
+    print_lines,
+    print_table,
+    settings,
+    with_live,
+)
+from penstock.cli.tasks import event_row, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from penstock.tasks.model import Event, HoldStatus
+    from penstock.tasks.ports import LiveStatus, Store
+    from penstock.tasks.preloads import PreloadView
+
+commands = typer.Typer(help="Streams that are kept warm on edge nodes.", no_args_is_help=True)
+
+
+@commands.callback()
+def preloads() -> None:
+    """Keep `show` a command of its own."""
+
+
+@commands.command("show")
+def show(
+    task_id: str,
+    account: AccountName = None,
+    data: Data = DATA,
+    config: File = None,
+    as_json: Json = False,
+) -> None:
+    """Show one task, how warm each edge node is, how long its first keyframe took cold and warm, and the history."""
+    from penstock.app import clock
+    from penstock.tasks.accounts import find_account
+    from penstock.tasks.preloads import show_preload
+
+    async def look(store: "Store", live: "LiveStatus") -> "tuple[PreloadView, Sequence[Event]]":
+        owner = await store.read(lambda tx: find_account(tx, account))
+        return await show_preload(store, live, clock(), account_id=owner.id, task_id=task_id)
+
+    view, events = with_live(settings(data, config), look)
+    task, edges, history = row(view), list(map(edge_row, view.warmth.holds)), list(map(event_row, events))
+    if as_json:
+        print_json({**task, "edges": edges, "events": history})
+        return
+    print_lines([(name, "" if value is None else value) for name, value in task.items()])
+    typer.echo()
+    numbers = ["cold_ms", "warm_ms", "attempts", "reconnects", "bytes"]
+    columns = ["edge", "protocol", "area", "state", "since", *numbers, "error"]
+    print_table(
+        columns, [["-" if edge[name] is None else str(edge[name]) for name in columns] for edge in edges], right=numbers
+    )
+    typer.echo()
+    print_table(["at", "event", "text", "by"], [list(event.values()) for event in history])
+
+
+def row(view: "PreloadView") -> "dict[str, object]":
+    """A task for people and scripts; secrets masked."""
+    from penstock.log import mask_url
+
+    task = view.task
+    return {
+        "id": task.id,
+        "status": view.warmth.phase.value,
+        "process": f"{view.warmth.process}%",
+        "domain": task.domain,
+        "area": view.spec.area.value,
+        "url": mask_url(view.spec.play_url),
+        "start_at": iso(task.start_at),
+        "end_at": iso(task.end_at) if task.end_at is not None else None,
+        "error": view.warmth.error,
+        "owner": task.owner,
+        "epoch": task.epoch,
+    }
+
+
+def edge_row(hold: "HoldStatus") -> "dict[str, object]":
+    """How warm one edge node is. Times to the first keyframe in ms, None: not measured."""
+    return {
+        "edge": hold.edge,
+        "protocol": hold.id.rpartition("/")[2],
+        "area": hold.area,
+        "state": hold.state,
+        "since": iso(hold.since),
+        "cold_ms": hold.cold_ms,
+        "warm_ms": hold.warm_ms,
+        "attempts": hold.attempts,
+        "reconnects": hold.reconnects,
+        "bytes": hold.bytes,
+        "error": hold.error,
+    }
