@@ -88,7 +88,14 @@ class TestData:
         found = look(folder)
         assert found.level is Level.FAIL
         assert "damaged" in found.text or "malformed" in found.text
+        assert "restore a backup" in found.advice
         assert path.read_bytes() == content
+
+    def test_database_that_is_away_is_no_reason_to_restore_one(self, folder: Path) -> None:
+        found = data.database(lambda: describe("postgresql://postgres@/penstock?host=/nowhere", folder, None))
+        assert found.level is Level.FAIL
+        assert "cannot answer" in found.text
+        assert "restore" not in found.advice
 
     def test_key_that_does_not_fit_fails(self, folder: Path) -> None:
         (folder / "secret.key").write_text("ab" * 32)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from penstock.config import Config
 from penstock.doctor.finding import Finding
-from penstock.errors import PenstockError
+from penstock.errors import DatabaseDamaged, PenstockError
 
 #: Free bytes below which there is something to say: a full disk changes no task any more.
 LITTLE, TOO_LITTLE = 1 << 30, 100 << 20
@@ -67,8 +67,11 @@ def database(look: Callable[[], str]) -> Finding:
     """Whether it can be used, is whole, and fits its key."""
     try:
         return Finding.ok("database", look())
-    except PenstockError as error:
+    except DatabaseDamaged as error:
         advice = "stop the server and restore a backup into a fresh DATA, unless the line above says what to do"
+        return Finding.fail("database", error.message, advice)
+    except PenstockError as error:
+        advice = "mend what the line above names: the database, its key, or the settings that name them"
         return Finding.fail("database", error.message, advice)
 
 
