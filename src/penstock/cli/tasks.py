@@ -164,7 +164,7 @@ def _start(since: str | None, now: int) -> int:
     try:
         return parse(since)
     except ValueError as error:
-        raise typer.BadParameter(f"{since}: neither 30s, 10m, 2h, 7d nor {error}", param_hint="--since") from None
+        raise typer.BadParameter(f"{since}: no span like 30s, 10m or 2h, and {error}", param_hint="--since") from None
 
 
 def _print_event(event: "Event", as_json: bool) -> None:

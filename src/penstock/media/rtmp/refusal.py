@@ -46,7 +46,7 @@ def refuses(answer: list[amf.Value]) -> bool:
 def refusal(answer: list[amf.Value]) -> str:
     """Put a server's refusal into words: what it means, its code and description."""
     info = info_of(answer)
-    code, description = (str(info.get(key) or "") for key in ("code", "description"))
+    code, description = (str(info.get(key) or "").rstrip(".") for key in ("code", "description"))
     meaning = _MEANINGS.get(code, "")
     if "authmod=" in description:
         meaning = "a user name and a password are wanted"
