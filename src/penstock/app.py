@@ -84,16 +84,16 @@ def doctor(config: Config) -> "Iterator[Finding]":
         server=partial(DataLock.holder, config.data),
         database=partial(describe, config.database.url, config.data, config.security.key),
         certificate=partial(_certificate_end, config),
-        ffmpeg=ffmpeg(config),
+        ffmpeg=Path(ffmpeg(config.media.ffmpeg)),
     )
     return examine(config, insight, datetime.now(UTC))
 
 
-def ffmpeg(config: Config) -> Path:
-    """The FFmpeg program: the operator's, else the one that came with Penstock."""
+def ffmpeg(program: str | None) -> str:
+    """The FFmpeg program: the operator's (``media.ffmpeg``), else the one that came with Penstock."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    return Path(config.media.ffmpeg or get_ffmpeg_exe())
+    return program or get_ffmpeg_exe()
 
 
 def _certificate_end(config: Config) -> datetime | None:
@@ -143,10 +143,8 @@ def policy(config: Config) -> "Policy":
     )
 
 
-def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Transports":
-    """How workers reach sources and destinations, by the scheme of their URLs. `ffmpeg`: another program than ours."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
+def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "Transports":
+    """How workers reach sources and destinations, by the scheme of their URLs. `program`: another FFmpeg than ours."""
     from penstock.media.child import Children
     from penstock.media.ffmpeg import FfmpegSource
     from penstock.media.rtmp.transport import RtmpSink, RtmpSource
@@ -154,7 +152,7 @@ def transports(policy: "Policy", pump: "Pump", ffmpeg: str | None = None) -> "Tr
     from penstock.net import authorities
 
     children = Children(certificates=authorities())
-    child = partial(FfmpegSource, ffmpeg or get_ffmpeg_exe(), children, policy, pump)
+    child = partial(FfmpegSource, ffmpeg(program), children, policy, pump)
     rtmp = Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump))
     return {
         "rtmp": rtmp,
