@@ -186,3 +186,38 @@ class TestHistory:
         assert oldest.name == "3"
         assert event_names(store, other) == ["other"]
         assert store.write_now(lambda tx: tx.prune(NOW)) == 0
+
+
+class TestDomains:
+    """Tasks by the domain that they belong to."""
+
+    def test_newest_come_first_page_by_page(self, store: SqlStore) -> None:
+        account = add_account(store)
+        for number in range(5):
+            add_task(store, account, str(number), domain="a.example", at=NOW + number // 2)
+        add_task(store, account, "other", domain="b.example")
+        add_task(store, account, "none")
+        add_task(store, add_account(store, "second"), "theirs", domain="a.example")
+
+        def page(since: int = NOW, until: int = NOW + 9, **part: int) -> list[str]:
+            found = store.read_now(
+                lambda tx: tx.tasks_of_domain(account, "pull", "a.example", since=since, until=until, **part)
+            )
+            return [task.id for task in found]
+
+        assert page() == ["4", "3", "2", "1", "0"]
+        assert (page(offset=1, limit=2), page(offset=4, limit=2), page(offset=5, limit=2)) == (["3", "2"], ["0"], [])
+        assert (page(until=NOW), page(since=NOW + 1, until=NOW + 1)) == (["1", "0"], ["3", "2"])
+        count = store.read_now(
+            lambda tx: tx.count_tasks_of_domain(account, "pull", "a.example", since=NOW, until=NOW + 1)
+        )
+        assert count == 4
+
+    def test_task_that_is_to_be_deleted_is_not_seen(self, store: SqlStore) -> None:
+        account = add_account(store)
+        task = add_task(store, account, "1", domain="a.example")
+        store.write_now(lambda tx: tx.change_task(task.key, at=NOW, by="ann", desired=Desired.DELETE))
+
+        given = {"since": 0, "until": NOW}
+        assert store.read_now(lambda tx: tx.tasks_of_domain(account, "pull", "a.example", **given)) == []
+        assert store.read_now(lambda tx: tx.count_tasks_of_domain(account, "pull", "a.example", **given)) == 0
