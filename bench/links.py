@@ -19,7 +19,7 @@ import uvloop
 
 from bench.relay import SETTLE, cpu_s
 from bench.relay_peers import Load, tell
-from penstock.app import clock, transports
+from penstock.app import clock, transports, viewers
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
 from penstock.net import Policy
@@ -39,8 +39,15 @@ async def run(urls: list[str]) -> None:
     """Run a link for each pair of URLs, source and sink. Each line of standard input asks how late it was."""
     pump = Pump(tick=TICK)
     policy = Policy([ip_network("127.0.0.0/8")])
+    rng = random.Random()
     engine = Engine(
-        EngineConfig(), pump, transports(policy, pump), clock=clock, rng=random.Random(), on_event=lambda *_: None
+        EngineConfig(),
+        pump,
+        transports(policy, pump),
+        viewers(policy, rng=rng),
+        clock=clock,
+        rng=rng,
+        on_event=lambda *_: None,
     )
     await engine.start()
     for key, (source, sink) in enumerate(zip(urls[::2], urls[1::2], strict=True)):
