@@ -22,7 +22,7 @@ from penstock.errors import ConfigError, Unsupported
 from penstock.media.plan import Plan
 from penstock.tasks.edges import KnownEdges
 from penstock.tasks.families import preload, pull
-from penstock.tasks.model import Task
+from penstock.tasks.model import Edge, Task
 from penstock.tasks.ports import Edges, Store
 
 if TYPE_CHECKING:
@@ -172,6 +172,21 @@ def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: i
     return Viewers(watch_with(policy, Drain()), Ramp(rate=rate, pulls=pulls), rng=rng)
 
 
+def watch_once(config: Config, edge: Edge, play_url: str) -> int:
+    """How many ms a viewer on this edge waits for a keyframe. Raise `PenstockError`."""
+    from penstock.media.hold.drain import Drain
+    from penstock.media.warming import watch_with
+
+    async def watch() -> int:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        (await watch_with(policy(config), Drain())(hold)).close("")
+        return round((loop.time() - begun) * 1000)
+
+    hold = preload.hold(edge, play_url)
+    return asyncio.run(watch())
+
+
 @asynccontextmanager
 async def live_status(config: Config) -> "AsyncIterator[RunSockets]":
     """What living processes report now."""
@@ -295,7 +310,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     await leash.go()
     store = open_store(config, migrate=leash.alone)
     files = certificate(config)
-    sockets = RunSockets(config.run)
+    sockets, edges = RunSockets(config.run), KnownEdges()
     tasks = PullTasks(
         store,
         clock=clock,
@@ -307,7 +322,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
     tencent = Tencent([live(tasks)], door=door, clock=clock)
     preloads = PreloadTasks(
-        store, clock=clock, hints=sockets, live=sockets, edges=KnownEdges(), hls=config.preload.hls == "on"
+        store, clock=clock, hints=sockets, live=sockets, edges=edges, hls=config.preload.hls == "on"
     )
     aliyun = Aliyun([aliyun_live(preloads)], door=door, clock=clock, nested=config.api.lists == "nested")
     readiness = Readiness(store, synced=sockets.synced.is_set)
@@ -315,6 +330,7 @@ async def _api(config: Config, leash: "Leash") -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(sockets.watch())
+            group.create_task(edges.follow(store))
             group.create_task(_announce(reach(http), leash))
             group.create_task(serve_http(app, http))
             if https and files:
@@ -394,11 +410,12 @@ async def _worker(config: Config, leash: "Leash") -> None:
         rng=rng,
         on_event=history.add,
     )
+    edges = KnownEdges()
     agent = Agent(
         id=me.id,
         store=store,
         engine=engine,
-        plan=partial(admitted_plan, edges=KnownEdges(), policy=reach, secret=ticket_secret(config)),
+        plan=partial(admitted_plan, edges=edges, policy=reach, secret=ticket_secret(config)),
         alive=partial(life.alive, config.run),
         clock=clock,
         rng=rng,
@@ -417,6 +434,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_socket.serve(leash.ready))
+            group.create_task(edges.follow(store, agent.replan))
             await agent.run()
     finally:
         await agent.drain()

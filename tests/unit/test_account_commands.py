@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from penstock.cli import main
+from tests.packets import Clip
+from tests.rtmp_peer import Origin, PeerThread
 
 APP = 1400000001
 
@@ -99,6 +101,45 @@ def test_domain_is_added_to_an_account_and_listed(run: Run) -> None:
     assert answer(run, "domain", "list", "--account", "demo") == [play]
     assert "play.example.com" in run("domain", "list").out
     assert answer(run, "account", "show", "demo")["domains"] == ["play.example.com"]
+
+
+def test_edge_is_added_listed_and_removed(run: Run) -> None:
+    words = ["--area", "domestic", "--rtmp", "10.0.0.1:1935", "--query", "token=secret", "--label", "rack=7"]
+    added = answer(run, "edge", "add", "e1", *words)
+    assert (added["name"], added["rtmp"], added["query"], added["labels"]) == ("e1", "10.0.0.1:1935", "***", "rack=7")
+    assert answer(run, "edge", "list") == [added]
+    assert "secret" not in run("edge", "list").out
+    assert run("edge", "add", "e1", *words).err == "penstock: There is an edge e1 already.\n"
+    run("edge", "remove", "e1")
+    assert answer(run, "edge", "list") == []
+    assert run("edge", "remove", "e1").err == "penstock: There is no edge 'e1'.\n"
+
+
+def test_edge_is_tested_as_its_viewers_find_it(run: Run) -> None:
+    with PeerThread(lambda: Origin(Clip().messages())) as origin:
+        run("edge", "add", "e1", "--area", "global", "--rtmp", f"127.0.0.1:{origin.peer.port}")
+        assert answer(run, "edge", "test", "e1", "rtmp://play.example.com/live/x")["edge"] == "e1"
+        assert origin.connections[0].tc_url == "rtmp://play.example.com/live"
+        refused = run("edge", "test", "e1", "http://play.example.com/live/x.flv").err
+        assert refused == "penstock: PlayUrl: the edge does not serve flv.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["e 1", "--rtmp", "h:1"], "An edge's name is 1 to 64 letters, digits, dots, hyphens or underscores."),
+        (["e"], "An edge serves RTMP (--rtmp), HTTP (--http), or both."),
+        (["e", "--http", "h:x"], "http: 'h:x' cannot be used: its host or port cannot be understood."),
+        (
+            ["e", "--rtmp", "h:1", "--path", "/{name}"],
+            "A path begins with / or {path}, and is made of {path}, {app}, {stream}.",
+        ),
+        (["e", "--rtmp", "h:1", "--query", "a b"], "query holds a character that must not stand in a URL."),
+        (["e", "--rtmp", "h:1", "--label", "x"], "A label is KEY=VALUE."),
+    ],
+)
+def test_edge_that_no_viewer_could_use_is_refused(run: Run, words: list[str], message: str) -> None:
+    assert run("edge", "add", *words, "--area", "global").err == f"penstock: {message}\n"
 
 
 def test_usersig_is_a_ticket_for_that_user(run: Run) -> None:

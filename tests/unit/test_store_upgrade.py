@@ -11,7 +11,7 @@ from penstock.errors import StoreError
 from penstock.store import migrations
 from penstock.store.secrets import Sealer
 from penstock.tasks.families import pull
-from penstock.tasks.model import AccessKey, Account, Area, Desired, Domain, SdkApp, State
+from penstock.tasks.model import AccessKey, Account, Area, Desired, Domain, Edge, SdkApp, State
 from tests.unit.making import DAY, NOW, make_spec, read_task
 from tests.unit.place import Place
 
@@ -44,7 +44,8 @@ INSERT INTO domain (name, account_id, area) VALUES ('push.example.com', 1, 'glob
 DATA_OF_0003 = """
 INSERT INTO push_key (account_id, secret_key) VALUES (1, :push);
 """
-DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002, "0003": DATA_OF_0003}
+#: 0004 adds a column that says nothing of older tasks.
+DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002, "0003": DATA_OF_0003, "0004": ""}
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
@@ -92,7 +93,7 @@ def test_data_of_every_earlier_schema_are_here() -> None:
 
 
 def test_older_database_needs_its_upgrade(old: Place) -> None:
-    with pytest.raises(StoreError, match="schema 0001, and 0004 is needed"):
+    with pytest.raises(StoreError, match="schema 0001, and 0005 is needed"):
         old.open(migrate=False)
 
 
@@ -133,6 +134,15 @@ def test_everything_of_0003_is_there_after_the_upgrade(place: Place) -> None:
     assert store.read_now(lambda tx: tx.push_keys()) == {1: "push-s3cret"}
     assert [read_task(store, key).domain for key in (1, 2)] == ["", ""]
     assert store.read_now(lambda tx: tx.tasks_of_domain(1, "pull", "", since=0, until=2 * NOW)) == []
+    store.close()
+
+
+def test_edges_have_their_place_after_the_upgrade(place: Place) -> None:
+    store = lay(place, "0004").open()
+    assert store.read_now(lambda tx: tx.edges()) == []
+    edge = Edge(name="e1", area=Area.DOMESTIC, rtmp="10.0.0.1:1935", query="token=1")
+    store.write_now(lambda tx: tx.add_edge(edge))
+    assert store.read_now(lambda tx: tx.edges()) == [edge]
     store.close()
 
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from penstock.errors import Conflict
 from penstock.store import schema
 from penstock.store.prepared import Prepared
-from penstock.store.schema import access_key, account, callback_key, domain, push_key, sdk_app
+from penstock.store.schema import access_key, account, callback_key, domain, edge, push_key, sdk_app
 from penstock.store.secrets import Sealer
-from penstock.tasks.model import AccessKey, Account, Area, Domain, SdkApp, ServiceName, ServiceState
+from penstock.tasks.model import AccessKey, Account, Area, Domain, Edge, SdkApp, ServiceName, ServiceState
 
 #: The first account's AppId is one more.
 APP_ID_BASE = 1_300_000_000
@@ -22,11 +22,12 @@ _KEY = Prepared(select(access_key).where(access_key.c.secret_id == bindparam("se
 _ACCOUNT = Prepared(select(account).where(account.c.id == bindparam("account_id")), keeps=account)
 _NAMED = Prepared(select(account).where(account.c.name == bindparam("account_name")), keeps=account)
 
+_EDGE = msgspec.json.Decoder(Edge)
 _SUSPENDED = msgspec.json.Decoder(dict[ServiceName, ServiceState])
 
 
 class SqlAccounts:
-    """Accounts, their keys, applications and domains; see `penstock.tasks.ports.Tx` for what is promised."""
+    """Accounts, their keys, applications and domains, and edges; see `penstock.tasks.ports.Tx` for what is promised."""
 
     def __init__(self, connection: Connection, sealer: Sealer, *, writes: bool) -> None:
         """`writes`: what is looked up may be changed, so others must not change it meanwhile."""
@@ -132,6 +133,20 @@ class SqlAccounts:
             query = query.where(domain.c.account_id == account_id)
         return [_domain_of(row._asdict()) for row in self._db.execute(query)]
 
+    def add_edge(self, added: Edge) -> None:
+        sealed = self._sealer.seal(msgspec.json.encode(added), _edge_context(added.name))
+        try:
+            self._db.execute(insert(edge), {"name": added.name, "sealed": sealed})
+        except IntegrityError as error:
+            raise Conflict(f"There is an edge {added.name} already.") from error
+
+    def edges(self) -> Sequence[Edge]:
+        rows = self._db.execute(select(edge).order_by(edge.c.name))
+        return [_EDGE.decode(self._sealer.open(row.sealed, _edge_context(row.name))) for row in rows]
+
+    def remove_edge(self, name: str) -> bool:
+        return self._db.execute(delete(edge).where(edge.c.name == name)).rowcount > 0
+
     # how it is done
 
     def _next(self, name: str, first: int) -> int:
@@ -189,6 +204,10 @@ def _key_context(secret_id: str) -> str:
 
 def _account_context(table: Table, account_id: int) -> str:
     return f"{table.name}.secret_key:{account_id}"
+
+
+def _edge_context(name: str) -> str:
+    return f"edge.sealed:{name}"
 
 
 def _app_context(sdk_app_id: int) -> str:

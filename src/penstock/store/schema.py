@@ -91,6 +91,15 @@ push_key = Table(
     Column("secret_key", LargeBinary, nullable=False),
 )
 
+#: The operator's edge nodes.
+edge = Table(
+    "edge",
+    metadata,
+    Column("name", Text, primary_key=True),
+    #: JSON of `penstock.tasks.model.Edge`; sealed, since its query may hold a token.
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 domain = Table(
     "domain",
     metadata,

@@ -87,6 +87,19 @@ class Tx(Protocol):
         """By name; None: of all accounts."""
         ...
 
+    # edge nodes
+    def add_edge(self, added: Edge) -> None:
+        """Raise `Conflict` if the name is taken."""
+        ...
+
+    def edges(self) -> Sequence[Edge]:
+        """All of them, by name."""
+        ...
+
+    def remove_edge(self, name: str) -> bool:
+        """False: there is none of this name."""
+        ...
+
     # tasks, as the API sees them: rows whose desired is not DELETE
     def next_task_number(self, family: str, first: int) -> int:
         """The next number of a family's own sequence, starting at `first`; never given twice."""

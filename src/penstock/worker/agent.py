@@ -109,6 +109,11 @@ class Agent:
         """Something changed in the store."""
         self._hinted.set()
 
+    def replan(self) -> None:
+        """What plans are made of has changed, beside the tasks: make all of them anew. Equal ones change nothing."""
+        self._applied.clear()
+        self.hint()
+
     async def run(self) -> None:
         """Live until cancelled. What runs then goes on running; `drain` ends it."""
         async with asyncio.TaskGroup() as group:

@@ -144,6 +144,19 @@ def plan(task: Task, edges: Sequence[Edge]) -> Plan:
     return Plan(holds=tuple(hold for hold in holds if hold), end=EndRules(end_at=task.end_at))
 
 
+def hold(edge: Edge, play_url: str) -> Hold:
+    """What a viewer of this URL watches on an edge. Raise `InvalidSourceUrl` if it serves no such stream."""
+    try:
+        parts = _split(play_url)
+        protocol = protocol_of(parts)
+        found = _hold(edge, address_of(edge, protocol), play_url, parts, protocol)
+        if found is None:
+            raise ValueError(f"the edge does not serve {protocol}")
+    except ValueError as error:
+        raise InvalidSourceUrl(f"PlayUrl: {error}.") from None
+    return found
+
+
 def address_of(edge: Edge, protocol: Protocol) -> str:
     """``HOST[:PORT]`` where an edge serves a protocol; empty: it does not."""
     return edge.rtmp if protocol == "rtmp" else edge.http
