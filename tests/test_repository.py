@@ -59,7 +59,7 @@ def test_planted_path_is_found() -> None:
 @pytest.mark.parametrize(
     ("lock", "groups"),
     [("requirements.lock", ["dev"])]
-    + [(f"requirements-{name}.lock", [name]) for name in ("mainland", "tccli", "tccli-intl")],
+    + [(f"requirements-{name}.lock", [name]) for name in ("mainland", "tccli", "tccli-intl", "alibaba")],
 )
 def test_lock_pins_every_dependency_with_a_hash(lock: str, groups: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
