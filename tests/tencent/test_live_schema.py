@@ -10,8 +10,10 @@ import pytest
 
 from penstock import errors
 from penstock.api.schema import Answer, AnswerPart, Request
-from penstock.api.tencent import forms, live, schema
-from penstock.api.tencent.live import (
+from penstock.api.tencent import forms, schema
+from penstock.api.tencent.live import REFUSALS
+from penstock.api.tencent.live import schema as live
+from penstock.api.tencent.live.schema import (
     CreateLivePullStreamTask,
     DeleteLivePullStreamTask,
     DescribeLivePullStreamTasks,
@@ -121,7 +123,7 @@ def test_every_refusal_of_the_core_has_a_code() -> None:
     by_its_state = {errors.ServiceNotActive}
     of_other_apis = {errors.DomainNotFound}
     elsewhere = {errors.Refused} | only_at_the_command_line | by_its_state | of_other_apis
-    assert set(live.REFUSALS) == below(errors.Refused) - elsewhere
+    assert set(REFUSALS) == below(errors.Refused) - elsewhere
 
 
 def test_an_idle_status_is_the_vendors_sample() -> None:
