@@ -20,12 +20,12 @@ from penstock.worker.engine import Engine, EngineConfig
 TICK = 0.040
 
 
-async def run(source: str, sinks: list[str]) -> None:
-    """Run one plan for ever."""
+def make() -> Engine:
+    """An engine that may reach loopback. Needs a running loop."""
     pump = Pump(tick=TICK)
     policy = Policy([ip_network("127.0.0.0/8")])
     rng = random.Random()
-    engine = Engine(
+    return Engine(
         EngineConfig(),
         pump,
         transports(policy, pump),
@@ -34,6 +34,11 @@ async def run(source: str, sinks: list[str]) -> None:
         rng=rng,
         on_event=lambda *_: None,
     )
+
+
+async def run(source: str, sinks: list[str]) -> None:
+    """Run one plan for ever."""
+    engine = make()
     await engine.start()
     nodes = tuple(Sink(id=f"sink.{number}", url=url) for number, url in enumerate(sinks))
     engine.run(1, 1, Plan(sources=(Source(id="source", url=source),), sinks=nodes))

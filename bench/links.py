@@ -7,28 +7,22 @@ clock wakes each 10 ms; by how much it is late is how long anything else in that
 
 import asyncio
 import json
-import random
 import subprocess
 import sys
 import time
-from ipaddress import ip_network
 from statistics import quantiles
 from typing import Any
 
 import uvloop
 
+from bench.engine_alone import TICK, make
 from bench.relay import SETTLE, cpu_s
 from bench.relay_peers import Load, tell
-from penstock.app import clock, transports, viewers
 from penstock.media.plan import Plan, Sink, Source
-from penstock.media.pump import Pump
-from penstock.net import Policy
 from penstock.parent.leash import raise_file_limit
-from penstock.worker.engine import Engine, EngineConfig
 
 LINKS = 400
 SECONDS = 20
-TICK = 0.040
 #: Seconds between two looks at the clock.
 STEP = 0.010
 #: Most milliseconds that the loop may be late, at the 99th percentile. Its maximum is as much the machine's.
@@ -37,18 +31,7 @@ TARGET_MS = TICK / 2 * 1000
 
 async def run(urls: list[str]) -> None:
     """Run a link for each pair of URLs, source and sink. Each line of standard input asks how late it was."""
-    pump = Pump(tick=TICK)
-    policy = Policy([ip_network("127.0.0.0/8")])
-    rng = random.Random()
-    engine = Engine(
-        EngineConfig(),
-        pump,
-        transports(policy, pump),
-        viewers(policy, rng=rng),
-        clock=clock,
-        rng=rng,
-        on_event=lambda *_: None,
-    )
+    engine = make()
     await engine.start()
     for key, (source, sink) in enumerate(zip(urls[::2], urls[1::2], strict=True)):
         plan = Plan(sources=(Source(id="source", url=source),), sinks=(Sink(id="sink", url=sink),))
