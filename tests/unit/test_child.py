@@ -116,6 +116,15 @@ async def test_child_that_is_not_read_waits() -> None:
         (b"no \x1b[31mcolours\x00 \xff\r\n", "no [31mcolours \ufffd"),
         (b"cannot open http://u:p@h/a.m3u8?token=abc: 404", "cannot open http://***@h/a.m3u8?token=***: 404"),
         (b"x" * 1000, "x" * 200 + "…"),
+        (
+            (
+                b"[tls @ 0x5610] error:0A000086:SSL routines::certificate verify failed\n"
+                b"[in#0 @ 0x5610] Error opening input: Input/output error\n"
+                b"Error opening input file http://h/a.m3u8.\nError opening input files: Input/output error\n"
+            ),
+            "error:0A000086:SSL routines::certificate verify failed",
+        ),
+        (b"Error opening input files: Input/output error\n", "Error opening input files: Input/output error"),
     ],
 )
 def test_reason_is_the_last_line(words: bytes, said: str) -> None:
