@@ -114,7 +114,7 @@ class Door(Protocol):
         """Return a non-blocking TCP socket connected to it. Raise `AddressRefused` or `Unreachable`."""
         ...
 
-    def is_hub(self, host: str, port: int | None) -> bool:
+    def is_hub(self, host: str, port: int | None, scheme: str = "rtmp") -> bool:
         """Whether this means our own hub."""
         ...
 
@@ -178,9 +178,9 @@ class Policy:
                 raise AddressRefused(reason)
         return found
 
-    def is_hub(self, host: str, port: int | None) -> bool:
-        """Whether this means our own hub over RTMP; without a port its own is meant."""
-        return self._hub_at(host, port, "rtmp") is not None
+    def is_hub(self, host: str, port: int | None, scheme: str = "rtmp") -> bool:
+        """Whether this means our own hub, over RTMP or HTTP; without a port its own is meant."""
+        return self._hub_at(host, port, scheme) is not None
 
     def _hub_at(self, host: str, port: int | None, scheme: str) -> tuple[str, int] | None:
         """Where our hub listens, if that is meant."""

@@ -168,7 +168,7 @@ async def test_stream_that_ends_or_stands_still_is_told_of() -> None:
         ({"test.m3u8": Answer(b"<html>")}, "this is not an HLS playlist"),
         ({"test.m3u8": Answer(b"\xff\x00" * 99)}, "this is not an HLS playlist"),
         ({"test.m3u8": Answer(b"#EXTM3U\n")}, "the playlist names no segment"),
-        ({"test.m3u8": Answer(b"#EXTM3U\n" + b"x\n" * 3_000_000)}, "the edge's answer is longer than 4194304 bytes"),
+        ({"test.m3u8": Answer(b"#EXTM3U\n" + b"x\n" * 3_000_000)}, "the server's answer is longer than 4194304 bytes"),
         ({"test.m3u8": Answer(text(0, 0))}, "HTTP status 404"),
         (
             {"test.m3u8": Answer(text(0, 0)), "0.ts": Answer(b"<html>", headers=("Content-Type: text/html",))},

@@ -228,7 +228,10 @@ async def test_flv_is_held_in_either_coding(coding: str) -> None:
         ),
         (Answer(FLV[:60]), "the edge ended the stream before a keyframe came"),
         (Answer(b"zzz", headers=("Transfer-Encoding: chunked",)), "the edge ended the stream before a keyframe came"),
-        (Answer(b"zzz\r\n", headers=("Transfer-Encoding: chunked",)), "the edge's answer is not chunked as it claims"),
+        (
+            Answer(b"zzz\r\n", headers=("Transfer-Encoding: chunked",)),
+            "the server's answer is not chunked as it claims",
+        ),
         (redirect("https://play.example.com/x"), "redirected to another protocol (https)"),
         (redirect("http://play.example.com/live/test.flv"), "redirected more than 5 times"),
         (redirect(""), "redirected to what is no URL"),

@@ -149,3 +149,18 @@ async def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> Fee
         words = getattr(error, "reason", None) or error.strerror or str(error) or "closed by the peer"
         raise MediaError(f"no TLS with {host}: {words.lower().replace('_', ' ')}") from error
     return feed
+
+
+async def send(sock: socket.socket | Feed, data: bytes) -> None:
+    """Send bytes before the pump has the socket. Raise `OSError`."""
+    if isinstance(sock, Feed):
+        sock.send(data)
+    else:
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def receive(sock: socket.socket | Feed, size: int) -> bytes:
+    """Return at most `size` bytes of what has come before the pump has the socket; none at the end. Raise `OSError`."""
+    if isinstance(sock, Feed):
+        return await sock.receive(size)
+    return await asyncio.get_running_loop().sock_recv(sock, size)

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from penstock.media.plan import Hold
 from penstock.net import Policy
 
+#: By what an edge that is asked over HTTP may send us on: what the kernel cannot read it cannot throw away.
+PROTOCOLS = ("http",)
 _USUAL_PORTS = {"rtmp": 1935, "http": 80}
 
 
@@ -27,9 +29,9 @@ class EdgeDoor:
             return await self._policy.connect_unchecked(self._host, self._port, patience=patience)
         return await self._policy.connect(url, patience=patience)
 
-    def is_hub(self, host: str, port: int | None) -> bool:
+    def is_hub(self, host: str, port: int | None, scheme: str = "rtmp") -> bool:
         """Whether this means our own hub."""
-        return self._policy.is_hub(host, port)
+        return self._policy.is_hub(host, port, scheme)
 
     def tls(self, host: str) -> ssl.SSLContext:
         """With what a connection to this host is secured."""

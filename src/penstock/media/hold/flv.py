@@ -1,18 +1,19 @@
 """Watches a stream on an edge by FLV over HTTP."""
 
 import asyncio
+import socket
 
 from penstock.errors import MediaError, SourceError
 from penstock.media.flv import FlvReader
-from penstock.media.hold.door import EdgeDoor
+from penstock.media.hold.door import PROTOCOLS, EdgeDoor
 from penstock.media.hold.drain import Drain
-from penstock.media.hold.http import Response, get
 from penstock.media.hold.proof import FIRST_KEYFRAME, STALL, Proof
+from penstock.media.http import Response, get
 
 
 async def watch_flv(door: EdgeDoor, drain: Drain) -> "FlvWatched":
     """Connect and wait for a keyframe. Raise `MediaError`, `AddressRefused`."""
-    response = await get(door, door.url)
+    response = await get(door, door.url, PROTOCOLS)
     proof = Proof()
     try:
         async with asyncio.timeout(FIRST_KEYFRAME):
@@ -45,6 +46,7 @@ class FlvWatched:
     stall = STALL
 
     def __init__(self, response: Response, drain: Drain) -> None:
+        assert isinstance(response.sock, socket.socket), "it comes by no other wire, wherever an edge sends us"
         self._held = drain.add(response.sock, received=response.received)
 
     @property

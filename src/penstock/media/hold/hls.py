@@ -4,15 +4,16 @@ A segment's beginning is looked at, the rest is drained.
 """
 
 import asyncio
+import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from penstock.errors import SourceError
-from penstock.media.hold.door import EdgeDoor
+from penstock.media.hold.door import PROTOCOLS, EdgeDoor
 from penstock.media.hold.drain import CLOSED, Drain, Held
-from penstock.media.hold.http import get
 from penstock.media.hold.playlist import Master, Playlist, parse
 from penstock.media.hold.proof import FIRST_KEYFRAME, STALL
+from penstock.media.http import get
 
 #: Players begin so many segments before the end (RFC 8216, section 6.3.3).
 NEWEST = 3
@@ -116,7 +117,7 @@ class HlsWatched:
             await self._fetch(url, playlist.encrypted)
 
     async def _playlist(self, url: str) -> Master | Playlist:
-        response = await get(self._door, url)
+        response = await get(self._door, url, PROTOCOLS)
         try:
             async with asyncio.timeout(_SEGMENT):
                 text = await response.read_all(_MAX_PLAYLIST)
@@ -138,7 +139,7 @@ class HlsWatched:
             raise SourceError(f"a segment has not come within {_SEGMENT:g} s") from None
 
     async def _fetch_all(self, url: str, encrypted: bool) -> None:
-        response = await get(self._door, url)
+        response = await get(self._door, url, PROTOCOLS)
         try:
             begin = b""
             while len(begin) <= _PACKET and (data := await response.read()):
@@ -149,6 +150,7 @@ class HlsWatched:
         except BaseException:
             response.close()
             raise
+        assert isinstance(response.sock, socket.socket), "it comes by no other wire, wherever an edge sends us"
         held = self._held = self._drain.add(response.sock, received=response.received)
         try:
             reason = await held.wait_closed()

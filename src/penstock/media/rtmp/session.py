@@ -1,13 +1,12 @@
 """What both sides of an RTMP connection share before media flows: handshake and commands, message by message."""
 
-import asyncio
 import os
 import socket
 from collections import deque
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError
-from penstock.media.feed import Feed
+from penstock.media.feed import Feed, receive, send
 from penstock.media.packet import FOURCCS
 from penstock.media.rtmp import amf, chunk
 from penstock.media.rtmp.chunk import ChunkReader, Message
@@ -45,7 +44,6 @@ class Session:
         self._early: list[Message] = []
         self._messages_taken = self._commands_taken = 0
         self._out_chunk_size = chunk.DEFAULT_CHUNK_SIZE
-        self._loop = asyncio.get_running_loop()
 
     async def handshake_as_client(self) -> None:
         """Do the plain handshake (RTMP 1.0, section 5.2)."""
@@ -121,19 +119,13 @@ class Session:
 
     async def _send(self, data: bytes) -> None:
         try:
-            if isinstance(self.sock, Feed):
-                self.sock.send(data)
-            else:
-                await self._loop.sock_sendall(self.sock, data)
+            await send(self.sock, data)
         except OSError as error:
             raise Closed((error.strerror or str(error)).lower()) from error
 
     async def _receive(self, size: int) -> bytes:
         try:
-            if isinstance(self.sock, Feed):
-                data = await self.sock.receive(size)
-            else:
-                data = await self._loop.sock_recv(self.sock, size)
+            data = await receive(self.sock, size)
         except OSError as error:
             raise Closed((error.strerror or str(error)).lower()) from error
         if not data:
