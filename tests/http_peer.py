@@ -16,6 +16,8 @@ class Answer(NamedTuple):
     headers: tuple[str, ...] = ()
     #: Say the body again and again.
     endless: bool = False
+    #: Say how long the body is.
+    length: bool = True
 
 
 def redirect(location: str) -> Answer:
@@ -84,7 +86,8 @@ class Server:
 
 def head_of(answer: Answer) -> bytes:
     """The head of an answer that closes its connection."""
-    length = [] if answer.endless else [f"Content-Length: {len(answer.body)}"]
+    unsaid = answer.endless or not answer.length
+    length = [] if unsaid else [f"Content-Length: {len(answer.body)}"]
     return "\r\n".join([f"HTTP/1.1 {answer.status}", *length, "Connection: close", *answer.headers, "", ""]).encode()
 
 

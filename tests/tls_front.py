@@ -12,17 +12,17 @@ from penstock.api.certificate import own_files
 
 
 class TlsFront:
-    """Terminates TLS on loopback for the server at `port` (of loopback, too), on a thread of its own.
+    """Terminates TLS on loopback for the server at `port` (of `host`, on loopback too), on a thread of its own.
 
     Its certificate is for `localhost` and 127.0.0.1, by the authority in `ca`.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, host: str = "127.0.0.1") -> None:
         files = own_files(folder, ["localhost", "127.0.0.1"], now=datetime.now(UTC))
         self.ca = folder / "ca.pem"
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(files.certificate, files.key)
-        self._behind = port
+        self._behind = host, port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
@@ -48,7 +48,7 @@ class TlsFront:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, to_behind = await asyncio.open_connection("127.0.0.1", self._behind)
+        behind, to_behind = await asyncio.open_connection(*self._behind)
         try:
             await asyncio.gather(_copy(reader, to_behind), _copy(behind, writer))
         finally:

@@ -72,11 +72,20 @@ class TestSpec:
     def test_garbage_is_no_source(self, url: str) -> None:
         assert isinstance(refusal(source_urls=(url,)), InvalidSourceUrl)
 
-    @pytest.mark.parametrize("url", ["http://h/", "https://u:p@h:8443/a/b.m3u8?token=1,2", "HTTP://h.example/live.ts"])
+    @pytest.mark.parametrize(
+        "url",
+        ["http://h/", "https://u:p@h:8443/a/b.m3u8?token=1,2", "HTTP://h.example/live.ts", "http://h/a.m3u8?b=c.flv"],
+    )
     def test_source_over_http_is_served_by_a_child(self, url: str) -> None:
         spec = make_spec(source_urls=(url,))
         pull.check(spec)
         assert "FFmpeg" in pull.plan(make_task(spec=pull.encode(spec))).sources[0].child
+
+    @pytest.mark.parametrize("url", ["http://h/live/a.flv", "HTTPS://u:p@h:8443/A.FLV?token=1,2"])
+    def test_flv_over_http_needs_no_child(self, url: str) -> None:
+        spec = make_spec(source_urls=(url,))
+        pull.check(spec)
+        assert pull.plan(make_task(spec=pull.encode(spec))).sources[0].child == ""
 
     @pytest.mark.parametrize("urls", [(), ("rtmp://h/a/b", "rtmp://h/a/c")])
     def test_live_source_is_exactly_one(self, urls: tuple[str, ...]) -> None:

@@ -15,6 +15,12 @@ _OVER_HTTP = "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg"
 _CHILD_SOURCES = {"http": _OVER_HTTP, "https": _OVER_HTTP, "rtsp": "RTSP is spoken by FFmpeg"}
 
 
+def is_http_flv(url: str) -> bool:
+    """Whether a URL means FLV over HTTP or HTTPS: its path ends with ``.flv``."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and parts.path.lower().endswith(".flv")
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A place that media comes from."""
 
@@ -26,7 +32,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def child(self) -> str:
         """Why an FFmpeg child takes this source; empty: none does, the worker takes it itself."""
-        return _CHILD_SOURCES.get(urlsplit(self.url).scheme, "")
+        return "" if is_http_flv(self.url) else _CHILD_SOURCES.get(urlsplit(self.url).scheme, "")
 
 
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
