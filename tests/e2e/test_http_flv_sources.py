@@ -1,6 +1,8 @@
 """Sources by FLV over HTTP and HTTPS, without a child: made through the official SDK, judged by decoded pictures."""
 
+import socket
 import subprocess
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -68,7 +70,7 @@ def test_by_way_of_a_proxy_and_redirects_to_https(
 def test_source_that_cannot_be_had_says_why(
     cloud: Cloud, server: PenstockServer, sink: SinkThread, tmp_path: Path
 ) -> None:
-    """A certificate that nobody vouches for, a stream that is not there, a page."""
+    """A certificate that nobody vouches for, a stream that is not there."""
     with Nginx(tmp_path / "nginx") as nginx, TlsFront(tmp_path / "tls", urlsplit(server.media).port or 0) as front:
         said = {
             f"https://127.0.0.1:{front.port}/live/camera.flv?key=hush": "the setting tls.insecure_hosts can permit it",
@@ -78,6 +80,20 @@ def test_source_that_cannot_be_had_says_why(
             task_id = cloud.create(source, sink.url)
             until(lambda: why in cloud.describe(task_id).ErrorInfo)  # noqa: B023 - called at once
             assert "hush" not in cloud.describe(task_id).ErrorInfo
+    assert sink.connections == []
+
+
+def test_stream_that_never_begins_is_asked_for_again(cloud: Cloud, sink: SinkThread) -> None:
+    """Its server answers well, and then says nothing more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as connections:
+        listener.settimeout(20)
+        port = listener.getsockname()[1]
+        task_id = cloud.create(f"http://127.0.0.1:{port}/live/camera.flv", sink.url)
+        client, _ = listener.accept()
+        connections.enter_context(client)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n")
+        until(lambda: "connected, but no media within" in cloud.describe(task_id).ErrorInfo, within=20)
+        connections.enter_context(listener.accept()[0])
     assert sink.connections == []
 
 

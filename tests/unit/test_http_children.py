@@ -263,6 +263,21 @@ async def test_tunnel_leads_to_checked_addresses_only(server: Server) -> None:
         writer.close()
 
 
+async def test_nobody_but_the_caller_sends_a_child_to_our_own_hub(server: Server) -> None:
+    """Not by a redirect, nor by a playlist."""
+    hub = ("localhost", "127.0.0.1", "hub.penstock")
+    policy = Policy([ipaddress.ip_network(f"{HERE}/32")], hub_names=hub, hub_http=("127.0.0.1", server.port))
+    for name in hub:
+        url = f"http://{name}:{server.port}/key"
+        async with HttpProxy(policy, server.url) as passage:
+            assert (await ask(passage, f"GET {url} HTTP/1.1")).startswith("HTTP/1.1 403 ")
+            assert passage.failure.startswith("redirected to this server itself")
+        assert server.canary == 0
+    async with HttpProxy(policy, url) as passage:
+        await ask(passage, f"GET {url} HTTP/1.1")
+    assert server.canary == 1
+
+
 @pytest.mark.parametrize(
     "request_line",
     [

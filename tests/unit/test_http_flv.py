@@ -16,7 +16,7 @@ from penstock.media.http_flv import HttpFlvSource
 from penstock.media.pump import Pump
 from penstock.media.transport import SourceLeaf
 from penstock.net import Policy
-from tests.http_peer import FORBIDDEN, HERE, Answer, Server, redirect
+from tests.http_peer import FORBIDDEN, HERE, Answer, Server, head_of, redirect
 from tests.packets import Clip
 from tests.rtmp_wire import cut, flv_file
 from tests.tls_front import TlsFront
@@ -33,7 +33,7 @@ Media = list[tuple[int, int, bytes]]
 def chunked(size: int, *, more: bytes = b"", end: bytes = b"0\r\n\r\n") -> Answer:
     """The clip in chunks of this size; `more` stands after the size of each."""
     pieces = (b"%x%b\r\n%b\r\n" % (len(piece), more, piece) for piece in cut(FLV, size))
-    return Answer(b"".join(pieces) + end, headers=("Transfer-Encoding: Chunked",))
+    return Answer(b"".join(pieces) + end, headers=("Transfer-Encoding: Chunked",), length=False)
 
 
 def until_closed(body: bytes, *headers: str) -> Answer:
@@ -164,6 +164,26 @@ async def test_garbage_without_end_is_not_taken_for_long(server: Server, coding:
     assert media == []
     assert "not FLV" in reason or "not chunked" in reason
     assert server.sent < 64 << 20
+
+
+@pytest.mark.parametrize("answer", [until_closed(FLV), chunked(777)])
+async def test_spoiled_answers_end_with_a_reason(answer: Answer) -> None:
+    """Whichever bytes are wrong, of the head and of the body, and wherever they are cut."""
+    rng, sound = random.Random(7), head_of(answer) + answer.body
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        spoiled = bytearray(sound)
+        for _ in range(rng.randrange(1, 4)):
+            spoiled[int(len(sound) * rng.random() ** 3)] = rng.randrange(256)
+        writer.write(spoiled[: rng.randrange(len(sound)) if rng.random() < 0.3 else None])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HERE, 0) as hostile:
+        port = hostile.sockets[0].getsockname()[1]
+        reasons = {(await take(f"http://{HERE}:{port}/x.flv"))[1] for _ in range(150)}
+    assert len(reasons) > 3
+    assert not [reason for reason in reasons if "internal error" in reason]
 
 
 async def test_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,8 @@ class HttpProxy(Loopback):
         try:
             if request.method not in ("CONNECT", "GET", "HEAD") or urlsplit(url).scheme not in ("http", "https"):
                 raise MediaError(f"a child may not ask for {request.method} {urlsplit(url).scheme}")
+            if self._is_hub(url) and not self._is_hub(self.source):
+                raise AddressRefused("redirected to this server itself")
             upstream = await self.policy.connect(url)
         except (AddressRefused, MediaError, ValueError) as error:
             self.failure = str(error) if _host(url) == _host(self.source) else f"{error} ({mask_url(url)})"
@@ -91,6 +93,11 @@ class HttpProxy(Loopback):
             else:
                 await self.loop.sock_sendall(upstream, _forwarded(request))
             await _join(client, upstream)
+
+    def _is_hub(self, url: str) -> bool:
+        """Whether this means our own hub. Nobody but the caller may send us there."""
+        parts = urlsplit(url)
+        return self.policy.is_hub(parts.hostname or "", parts.port, parts.scheme)
 
     async def _answer(self, client: socket.socket, status: bytes, *headers: bytes) -> None:
         head = [b"HTTP/1.1 " + status, *headers, b"Content-Length: 0", b"Connection: close", b"", b""]
