@@ -171,7 +171,8 @@ async def test_spoiled_answers_end_with_a_reason(answer: Answer) -> None:
     """Whichever bytes are wrong, of the head and of the body, and wherever they are cut."""
     rng, sound = random.Random(7), head_of(answer) + answer.body
 
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         spoiled = bytearray(sound)
         for _ in range(rng.randrange(1, 4)):
             spoiled[int(len(sound) * rng.random() ** 3)] = rng.randrange(256)
