@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.config import Address, Config
+from penstock.config import Address, Config, edge_tables
 from penstock.errors import ConfigError, Unsupported
 from penstock.media.plan import Plan
 from penstock.tasks.edges import KnownEdges
 from penstock.tasks.families import preload, pull
 from penstock.tasks.model import Edge, Task
 from penstock.tasks.ports import Edges, Store
+from penstock.tasks.registry import take_edges
 
 if TYPE_CHECKING:
     from penstock.api.tls import Files
@@ -234,10 +235,14 @@ def serve(config: Config, ready_file: Path | None) -> None:
 
 
 def _prepare(config: Config) -> None:
-    """Bring DATA up to date, and see that the certificate can be used."""
+    """Bring DATA up to date, take the file's edges, and see that the certificate can be used."""
     from penstock.api import tls
 
-    open_store(config, migrate=True, inline=True).close()
+    store = open_store(config, migrate=True, inline=True)
+    try:
+        asyncio.run(take_edges(store, *edge_tables(config.data, config.file)))
+    finally:
+        store.close()
     if files := certificate(config):
         tls.context(files)
 
@@ -312,6 +317,8 @@ async def _api(config: Config, leash: "Leash") -> None:
     https = open_socket(config.server.https, "server.https") if config.server.https else None
     await leash.go()
     store = open_store(config, migrate=leash.alone)
+    if leash.alone:
+        await take_edges(store, *edge_tables(config.data, config.file))
     files = certificate(config)
     sockets, edges = RunSockets(config.run), KnownEdges()
     tasks = PullTasks(

@@ -128,7 +128,7 @@ def test_edge_is_tested_as_its_viewers_find_it(run: Run) -> None:
     ("words", "message"),
     [
         (["e 1", "--rtmp", "h:1"], "An edge's name is 1 to 64 letters, digits, dots, hyphens or underscores."),
-        (["e"], "An edge serves RTMP (--rtmp), HTTP (--http), or both."),
+        (["e"], "An edge serves RTMP (rtmp), HTTP (http), or both."),
         (["e", "--http", "h:x"], "http: 'h:x' cannot be used: its host or port cannot be understood."),
         (
             ["e", "--rtmp", "h:1", "--path", "/{name}"],

@@ -61,7 +61,7 @@ def list_all(data: Data = DATA, config: File = None, as_json: Json = False) -> N
     if as_json:
         print_json([_shown(edge) for edge in edges])
         return
-    columns = ["name", "area", "rtmp", "http", "host", "path", "concurrency", "labels"]
+    columns = ["name", "area", "rtmp", "http", "host", "path", "concurrency", "labels", "origin"]
     print_table(columns, [[str(_shown(edge)[column] or "") for column in columns] for edge in edges])
 
 
@@ -88,7 +88,7 @@ def watch(
 
 @commands.command("remove")
 def remove(name: Name, data: Data = DATA, config: File = None) -> None:
-    """Take an edge node out."""
+    """Take an edge node out that was registered by command."""
     from penstock.tasks.registry import remove_edge
 
     with_store(settings(data, config), lambda store: remove_edge(store, name))
@@ -107,4 +107,5 @@ def _shown(edge: Edge) -> dict[str, object]:
         "path": edge.path,
         "query": "***" if edge.query else "",
         "concurrency": edge.concurrency,
+        "origin": edge.origin.value,
     }

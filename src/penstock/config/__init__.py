@@ -8,7 +8,7 @@ the table from which loading, validation and ``penstock config`` follow.
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from penstock.config.values import Inherited as Inherited
 from penstock.config.values import Listen as Listen
 from penstock.config.values import Network as Network
 from penstock.errors import ConfigError
+
+#: In DATA.
+DEFAULT_FILE = "penstock.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     data = data.absolute()
-    if file is None and (data / "penstock.toml").exists():
-        file = data / "penstock.toml"
+    file = _file_of(data, file)
     written = _read_file(file) if file is not None else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
 
@@ -139,16 +141,39 @@ def load(
     )
 
 
-def _read_file(file: Path) -> dict[str, str]:
-    """The file's values as texts, by ``section.key``."""
+def edge_tables(data: Path, file: Path | None = None) -> tuple[Path, Sequence[Mapping[str, object]]]:
+    """The configuration file, and the edge nodes in it (``[[edge]]``) as it is now. Raise `ConfigError`.
+
+    They are no settings: they are read when a server starts and at each SIGHUP, and kept in the store.
+    """
+    found = _file_of(data.absolute(), file)
+    tables = _read_toml(found).get("edge", []) if found else []
+    if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise ConfigError(f"edge (from {found}): each edge node is a table [[edge]]")
+    return found or data / DEFAULT_FILE, tables
+
+
+def _file_of(data: Path, file: Path | None) -> Path | None:
+    """The configuration file: the one that is asked for, else DATA's own, if it is there."""
+    own = data / DEFAULT_FILE
+    return own if file is None and own.exists() else file
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"cannot read {file}: {error}") from None
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    """The file's settings as texts, by ``section.key``."""
     found: dict[str, str] = {}
-    for section, keys in tables.items():
+    for section, keys in _read_toml(file).items():
+        if section == "edge":
+            continue  # see `edge_tables`
         if isinstance(keys, dict):
             for key, value in keys.items():
                 found[f"{section}.{key}"] = _as_text(value, f"{section}.{key} (from {file})")

@@ -93,6 +93,14 @@ class Domain(Struct):
     area: Area
 
 
+class EdgeOrigin(StrEnum):
+    """Who registered an edge node, and so who takes it out."""
+
+    COMMAND = "command"
+    #: The configuration file.
+    FILE = "file"
+
+
 class Edge(Struct):
     """An edge node of the operator's, as its viewers reach it."""
 
@@ -112,6 +120,7 @@ class Edge(Struct):
     query: str = ""
     #: Streams that may be held there at once; 0: no limit.
     concurrency: int = 0
+    origin: EdgeOrigin = EdgeOrigin.COMMAND
 
 
 class Desired(StrEnum):
