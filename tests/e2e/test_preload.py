@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import penstock
 from tests.packets import Clip
-from tests.rtmp_peer import Origin, PeerThread
+from tests.rtmp_peer import Connection, Origin, PeerThread
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-alibaba" / "bin" / "python"
 SCRIPT = ROOT / "tests" / "aliyun" / "alibaba_calls.py"
 DOMAIN = "play.example.com"
 URL = f"rtmp://{DOMAIN}/live/match"
+#: How long a task runs whose worker dies, in seconds: a worker is replaced within 3, on a busy machine later.
+WINDOW = 30
 
 
 def call(server: PenstockServer, action: str, **parameters: Any) -> dict[str, Any]:
@@ -35,9 +38,9 @@ def call(server: PenstockServer, action: str, **parameters: Any) -> dict[str, An
     return dict(answer)
 
 
-def has_set(server: PenstockServer) -> bool:
+def has_set(server: PenstockServer, **times: str) -> bool:
     """Ask for the preload; whether the API knows an edge that serves it by now."""
-    answer = call(server, "SetLiveStreamPreloadTasks", Area="domestic", PlayUrl=URL)
+    answer = call(server, "SetLiveStreamPreloadTasks", Area="domestic", PlayUrl=URL, **times)
     return bool(answer["Status"] == "Success")
 
 
@@ -45,6 +48,11 @@ def row(server: PenstockServer) -> dict[str, Any]:
     """What the client is told of the one task."""
     [found] = call(server, "DescribeLiveStreamPreloadTasks")["PreloadTasks"]["PreloadTask"]
     return dict(found)
+
+
+def shown(server: PenstockServer, task: str) -> dict[str, Any]:
+    """What `preload show` prints."""
+    return dict(json.loads(server.command("preload", "show", task, "--json").stdout))
 
 
 def test_edges_of_an_area_are_warm_before_the_audience_comes(penstock_server: ServerFactory, tmp_path: Path) -> None:
@@ -73,3 +81,30 @@ def test_edges_of_an_area_are_warm_before_the_audience_comes(penstock_server: Se
             run("edge", "add", "south", "--area", "global", "--rtmp", f"127.0.0.1:{south.port}")
             until(lambda: pulls() == 2 and row(server)["Process"] == "100%", within=30)
         assert server.stop() == 0
+
+
+def test_dead_workers_holds_are_taken_up_by_another_one_until_the_same_end(penstock_server: ServerFactory) -> None:
+    server = penstock_server(workers=2)
+    with PeerThread(lambda: Origin(Clip(seconds=20).messages())) as edge:
+
+        def watching() -> list[Connection]:
+            return [connection for connection in edge.connections if not connection.closed]
+
+        server.command("domain", "add", DOMAIN, "--area", "domestic")
+        server.command("edge", "add", "north", "--area", "domestic", "--rtmp", f"127.0.0.1:{edge.peer.port}")
+        end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=WINDOW)
+        window = {"PreloadedEndTime": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
+        until(lambda: has_set(server, **window), what="the edge is known")
+        task = row(server)["TaskId"]
+        until(lambda: row(server)["Process"] == "100%" and len(watching()) == 1, within=30, what="the edge is warm")
+        [first], owner = watching(), shown(server, task)["owner"]
+        server.kill_owner(shown(server, task))
+
+        until(lambda: first.closed and watching(), within=30, what="another worker watches")
+        until(lambda: row(server)["Process"] == "100%", within=30, what="the edge is warm again")
+        assert shown(server, task)["owner"] not in ("", owner)
+        until(lambda: len(watching()) == 1 and datetime.now(UTC) < end, what="one watches, and the end has not come")
+        # The end is that of the call, not one of the new worker's.
+        until(lambda: not watching(), within=WINDOW + 10, what="nobody watches any more")
+        assert timedelta(0) <= datetime.now(UTC) - end < timedelta(seconds=10)
+        assert row(server)["Process"] == "100%"
