@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 from penstock.tasks.accounts import NewAccount, add_domain
@@ -18,6 +18,16 @@ from tests.endpoint import Endpoint
 
 VERSION = "2016-11-01"
 SET, DESCRIBE = "SetLiveStreamPreloadTasks", "DescribeLiveStreamPreloadTasks"
+
+
+class Called(Protocol):
+    """Where calls go, and the time there in Unix ms."""
+
+    @property
+    def address(self) -> tuple[str, int]: ...
+    @property
+    def host(self) -> str: ...
+    def now(self) -> int: ...
 
 
 class Answer(NamedTuple):
@@ -49,7 +59,7 @@ def encode(text: str) -> str:
 class Signer:
     """An account's calls; whatever is given in place of a common parameter is sent, None: left out."""
 
-    def __init__(self, endpoint: Endpoint, account: NewAccount) -> None:
+    def __init__(self, endpoint: Called, account: NewAccount) -> None:
         self.endpoint = endpoint
         self.account = account
 
