@@ -4,7 +4,7 @@ ROOMS := src tests $(wildcard demo bench)
 ARGS :=
 SEEDS := 30000
 # Environments of clients that cannot share ours: they install into the same packages.
-OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl)
+OTHERS := $(patsubst %,.venv-%/.stamp,mainland tccli tccli-intl alibaba)
 BENCHES = $(basename $(notdir $(shell grep -l '^def main' bench/*.py)))
 
 .DEFAULT_GOAL := help

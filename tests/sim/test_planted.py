@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.media import clocks, headers, packet
+from penstock.media import relay as relays
 from penstock.media.headers import Headers
 from penstock.media.relay import Relay
 from penstock.media.rtmp import client, transport
@@ -78,7 +79,7 @@ def join_anywhere(patch: pytest.MonkeyPatch) -> None:
 
 def believed_active(patch: pytest.MonkeyPatch) -> None:
     """What was once delivered counts for a minute."""
-    patch.setattr(engines, "ACTIVE", 60.0)
+    patch.setattr(relays, "ACTIVE", 60.0)
 
 
 def never_active(patch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal_column,
+    text,
 )
 
 metadata = MetaData()
@@ -132,7 +133,7 @@ task = Table(
     Column("owner", Text),
     Column("epoch", BigInteger, nullable=False),
     #: In lower case; empty: of no domain in particular.
-    Column("domain", Text, nullable=False, server_default=""),
+    Column("domain", Text, nullable=False, server_default=text("''")),
     sqlite_autoincrement=True,
 )
 
