@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from penstock import app, config, log
+from penstock import config, log
+from penstock.app import parts
 
 _LISTENERS = ("http", "https", "media", "rtmp")
 
@@ -27,4 +28,4 @@ def run(argv: Sequence[str]) -> None:
     flags = {f"server.{listener}": getattr(asked, listener) for listener in _LISTENERS}
     found = config.load(asked.data, asked.config, flags=flags)
     log.setup(level=found.log.level, style=found.log.format, process=asked.part)
-    {"api": app.run_api, "hub": app.run_hub, "worker": app.run_worker}[asked.part](found, asked.leash)
+    {"api": parts.run_api, "hub": parts.run_hub, "worker": parts.run_worker}[asked.part](found, asked.leash)

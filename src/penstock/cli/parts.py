@@ -52,25 +52,25 @@ def api(
     """Run the APIs alone. --rtmp and --media say where the hub is."""
     flags = {"server.http": http, "server.https": https, "server.media": media, "server.rtmp": rtmp}
     found = _settings("api", data, config, flags)
-    from penstock import app
+    from penstock.app import parts
 
-    app.run_api(found)
+    parts.run_api(found)
 
 
 def hub(data: Data = DATA, config: File = None, media: Media = None, rtmp: Rtmp = None) -> None:
     """Run the public media ports alone."""
     found = _settings("hub", data, config, {"server.media": media, "server.rtmp": rtmp})
-    from penstock import app
+    from penstock.app import parts
 
-    app.run_hub(found)
+    parts.run_hub(found)
 
 
 def worker(data: Data = DATA, config: File = None, media: Media = None, rtmp: Rtmp = None) -> None:
     """Run one more worker. --rtmp and --media say where the hub is."""
     found = _settings("worker", data, config, {"server.media": media, "server.rtmp": rtmp})
-    from penstock import app
+    from penstock.app import parts
 
-    app.run_worker(found)
+    parts.run_worker(found)
 
 
 def _settings(process: str, data: Path, file: Path | None, flags: Mapping[str, str | None]) -> "Config":
