@@ -8,21 +8,19 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import structlog
 
 from penstock.api.aliyun import codes, envelope, signature
 from penstock.api.aliyun.calls import BODY_LIMIT, FORM, call_of, in_form, recognises
 from penstock.api.aliyun.codes import ApiError
 from penstock.api.aliyun.signature import Nonces
 from penstock.api.door import Action, Door, UnknownKey
-from penstock.api.http import BodyLost, BodyTooLarge, Head, ReadBody, Reply, media_type
+from penstock.api.exchange import replied
+from penstock.api.http import BodyTooLarge, Head, ReadBody, Reply, media_type
 from penstock.api.limits import TooManyWaiting, TooOften
 from penstock.api.schema import Answer, shown
-from penstock.errors import Refused, ServiceNotActive, StoreError
+from penstock.errors import Refused, ServiceNotActive
 from penstock.tasks.model import AccessKey, Account, ServiceName, ServiceState
 from penstock.tasks.ports import Clock
-
-log = structlog.get_logger()
 
 #: Where the vendor explains a code.
 RECOMMEND = "https://api.aliyun.com/troubleshoot?q={code}&product={product}"
@@ -119,20 +117,18 @@ class Aliyun:
     async def answer(self, head: Head, read: ReadBody) -> Reply:
         """Carry out the call that a request makes. Raise `BodyLost`, and nothing else."""
         exchange = Exchange(request_id=str(uuid.uuid4()).upper(), host=shown(head.header("host")), nested=self._nested)
-        try:
-            exchange.kind = envelope.kind_asked(head, await _form(head, read))
-            return exchange.success(await self._carry_out(head, read, exchange))
-        except ApiError as error:
-            return exchange.failure(error)
-        except BodyLost:
-            log.info("api.body_lost", request_id=exchange.request_id, action=exchange.action, client=head.client)
-            raise
-        except StoreError as error:
-            log.warning("api.store_failed", request_id=exchange.request_id, error=error.message)
-            return exchange.failure(codes.unavailable())
-        except Exception:
-            log.exception("api.failed", request_id=exchange.request_id, action=exchange.action)
-            return exchange.failure(codes.internal_error())
+        return await replied(
+            exchange,
+            head.client,
+            self._reply(head, read, exchange),
+            refused=ApiError,
+            unavailable=codes.unavailable,
+            internal_error=codes.internal_error,
+        )
+
+    async def _reply(self, head: Head, read: ReadBody, exchange: Exchange) -> Reply:
+        exchange.kind = envelope.kind_asked(head, await _form(head, read))
+        return exchange.success(await self._carry_out(head, read, exchange))
 
     async def _carry_out(self, head: Head, read: ReadBody, exchange: Exchange) -> Answer:
         call = await call_of(head, read)

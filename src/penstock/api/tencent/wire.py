@@ -8,20 +8,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import structlog
 
 from penstock.api.door import Action, Door, UnknownKey
-from penstock.api.http import BodyLost, Head, ReadBody, Reply
+from penstock.api.exchange import replied
+from penstock.api.http import Head, ReadBody, Reply
 from penstock.api.limits import TooManyWaiting, TooOften
 from penstock.api.schema import Answer, shown
 from penstock.api.tencent import codes, signature
 from penstock.api.tencent.calls import Common, call_of, recognises
 from penstock.api.tencent.codes import ApiError
-from penstock.errors import Refused, ServiceNotActive, StoreError
+from penstock.errors import Refused, ServiceNotActive
 from penstock.tasks.model import AccessKey, Account, ServiceName, ServiceState
 from penstock.tasks.ports import Clock
-
-log = structlog.get_logger()
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,19 +106,17 @@ class Tencent:
     async def answer(self, head: Head, read: ReadBody) -> Reply:
         """Carry out the call that a request makes. Raise `BodyLost`, and nothing else."""
         exchange = Exchange(request_id=str(uuid.uuid4()), language=head.header("x-tc-language"))
-        try:
-            return exchange.success(await self._carry_out(head, read, exchange))
-        except ApiError as error:
-            return exchange.failure(error)
-        except BodyLost:
-            log.info("api.body_lost", request_id=exchange.request_id, action=exchange.action, client=head.client)
-            raise
-        except StoreError as error:
-            log.warning("api.store_failed", request_id=exchange.request_id, error=error.message)
-            return exchange.failure(codes.unavailable())
-        except Exception:
-            log.exception("api.failed", request_id=exchange.request_id, action=exchange.action)
-            return exchange.failure(codes.internal_error())
+        return await replied(
+            exchange,
+            head.client,
+            self._reply(head, read, exchange),
+            refused=ApiError,
+            unavailable=codes.unavailable,
+            internal_error=codes.internal_error,
+        )
+
+    async def _reply(self, head: Head, read: ReadBody, exchange: Exchange) -> Reply:
+        return exchange.success(await self._carry_out(head, read, exchange))
 
     async def _carry_out(self, head: Head, read: ReadBody, exchange: Exchange) -> Answer:
         call = await call_of(head, read)
