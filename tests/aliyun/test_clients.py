@@ -1,7 +1,5 @@
 """The vendor's own clients: both signatures, JSON and XML, a task from its making on, and what is refused."""
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,32 +9,14 @@ import pytest
 from penstock.tasks.accounts import NewAccount
 from tests.aliyun.signing import DESCRIBE, SET
 from tests.endpoint import Endpoint
+from tests.other_python import answers
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-alibaba" / "bin" / "python"
 SCRIPT = Path(__file__).parent / "alibaba_calls.py"
 
 
 def made(endpoint: Endpoint, account: NewAccount, *calls: dict[str, Any], **changed: str) -> list[dict[str, Any]]:
     """What the clients got for each call."""
-    job = {
-        "endpoint": endpoint.host,
-        "secret_id": account.secret_id,
-        "secret_key": account.secret_key,
-        "calls": calls,
-        **changed,
-    }
-    done = subprocess.run(
-        [PYTHON, "-W", "ignore", SCRIPT],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout)
-    return answers
+    return answers(".venv-alibaba", SCRIPT, "ignore", endpoint, account, calls=calls, **changed)
 
 
 def wish(client: str, action: str, parameters: dict[str, Any], **options: str) -> dict[str, Any]:

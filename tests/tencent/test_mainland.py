@@ -2,39 +2,20 @@
 
 # ruff: noqa: RUF001 (Chinese punctuation is meant)
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from penstock.tasks.accounts import NewAccount
 from tests.endpoint import Endpoint
+from tests.other_python import answers
 from tests.tencent.test_live import SOURCE, wish
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-mainland" / "bin" / "python"
 SCRIPT = Path(__file__).parent / "mainland_calls.py"
 
 
 def made(endpoint: Endpoint, account: NewAccount, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What the mainland's SDK got for each call. A field that it does not know is an error."""
-    job = {
-        "endpoint": endpoint.host,
-        "secret_id": account.secret_id,
-        "secret_key": account.secret_key,
-        "calls": calls,
-    }
-    done = subprocess.run(
-        [PYTHON, "-W", "error::UserWarning", SCRIPT],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout)
-    return answers
+    return answers(".venv-mainland", SCRIPT, "error::UserWarning", endpoint, account, calls=calls)
 
 
 def test_a_task_lives_under_its_callers_id(endpoint: Endpoint, account: NewAccount) -> None:
