@@ -143,26 +143,28 @@ def policy(config: Config) -> "Policy":
 
 
 def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "Transports":
-    """How workers reach sources and destinations, by the scheme of their URLs. `program`: another FFmpeg than ours."""
+    """How workers reach sources and destinations. `program`: another FFmpeg than ours."""
     from penstock.media.child import Children
     from penstock.media.ffmpeg import FfmpegSource
     from penstock.media.http_flv import HttpFlvSource
     from penstock.media.plan import is_http_flv
     from penstock.media.rtmp.transport import RtmpSink, RtmpSource
-    from penstock.media.transport import Transport
+    from penstock.media.transport import Transport, Transports
     from penstock.net import authorities
 
     children = Children(certificates=authorities())
     child = partial(FfmpegSource, ffmpeg(program), children, policy, pump)
     http = Transport(source=lambda url: HttpFlvSource(policy, pump, child, url) if is_http_flv(url) else child(url))
     rtmp = Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump))
-    return {
-        "rtmp": rtmp,
-        "rtmps": rtmp,
-        "http": http,
-        "https": http,
-        "rtsp": Transport(source=child),
-    }
+    return Transports(
+        {
+            "rtmp": rtmp,
+            "rtmps": rtmp,
+            "http": http,
+            "https": http,
+            "rtsp": Transport(source=child),
+        }
+    )
 
 
 def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: int = 20) -> "Viewers":

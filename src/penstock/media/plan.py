@@ -35,6 +35,44 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return "" if is_http_flv(self.url) else _CHILD_SOURCES.get(urlsplit(self.url).scheme, "")
 
 
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in a playlist."""
+
+    #: Index of the file, from 0.
+    item: int = 0
+    #: Media time in that file, in ms.
+    offset_ms: int = 0
+
+
+class Playlist(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that are played one after another, round by round, as one source that never breaks."""
+
+    #: Stable over the task's life: ``source``, ``backup``.
+    id: str
+    #: The caller's URLs, one at least, with their secrets; masked wherever they are shown.
+    urls: tuple[str, ...]
+    #: How often the list is played; None: for ever.
+    rounds: int | None = None
+    #: Where the first round begins.
+    start: Position = Position()
+    #: Raised when the caller names another `start`: what runs goes there at once, and its first round begins anew.
+    moved: int = 0
+    #: Whether a changed list is taken up when the current file has ended; else at once.
+    finish: bool = False
+    #: Whether MP4 files are played from a copy on this machine.
+    local: bool = False
+
+    @property
+    def url(self) -> str:
+        """What stands for the list where one URL is shown: its first."""
+        return self.urls[0]
+
+    @property
+    def child(self) -> str:
+        """Why an FFmpeg child takes this source."""
+        return "files are taken apart by FFmpeg"
+
+
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
     """A place that media goes to."""
 
@@ -90,7 +128,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     #: In order of preference.
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Source | Playlist, ...] = ()
     sinks: tuple[Sink, ...] = ()
     holds: tuple[Hold, ...] = ()
     end: EndRules = EndRules()

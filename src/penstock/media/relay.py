@@ -2,20 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from penstock.media.cadence import Cadence
 from penstock.media.lane import Lane
 from penstock.media.pace import LOOK_EVERY, Arrival, Pace
 from penstock.media.packet import Kind, kind_of
-from penstock.media.plan import Plan, Sink, Source
+from penstock.media.plan import Plan, Playlist, Sink, Source
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp.chunk import ChunkReader
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.timeline import Timeline
-from penstock.media.transport import Transports, sink_leaf, source_leaf
+from penstock.media.transport import OnEvent, Transports
 
 #: A connection's timestamps end before 2^32 ms, where some servers let go of their readers (seconds).
 SPAN = 40 * 86400.0
@@ -26,8 +26,6 @@ ACTIVE = 3.0
 #: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
 #: between two samples (seconds).
 LOOK_AHEAD = 0.35
-
-OnEvent = Callable[[str, str], None]
 
 
 class Relay:
@@ -115,9 +113,9 @@ class Relay:
 
     # -- building
 
-    def _source(self, node: Source) -> Supervisor:
+    def _source(self, node: Source | Playlist) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
-            leaf = source_leaf(self._transports, node.url)
+            leaf = self._transports.source(node, self._on_event)
             try:
                 await leaf.run(partial(self._source_connected, supervisor), partial(self._take, supervisor))
             finally:
@@ -129,7 +127,7 @@ class Relay:
 
     def _sink(self, node: Sink) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
-            leaf = sink_leaf(self._transports, node.target)
+            leaf = self._transports.sink(node)
             try:
                 await leaf.run(partial(self._sink_connected, supervisor), self._stream, supervisor.meter)
             finally:

@@ -244,6 +244,25 @@ class HoldStatus(Struct):
     error: str = ""
 
 
+class Playback(Struct):
+    """Where a playlist is. What a worker that takes the task over goes on from."""
+
+    #: Index of the file on air, from 0.
+    item: int
+    #: Its URL, secrets masked.
+    url: str
+    #: Media time in the file, in ms.
+    offset_ms: int
+    #: How long the file is, in ms; None: not known.
+    duration_ms: int | None
+    #: Rounds that are complete.
+    rounds: int
+    #: The URL of the file that follows, secrets masked; empty: none does.
+    next_url: str
+    #: That of the `Playlist` that this is about.
+    moved: int = 0
+
+
 class Observed(Struct):
     """A task's status as its worker measured it."""
 
@@ -261,6 +280,10 @@ class Observed(Struct):
     holds: tuple[HoldStatus, ...] = ()
     #: Id of the source that is on air; empty: none.
     on_air: str = ""
+    #: Of a playlist; None: the source is none, or nothing has been on air yet.
+    playback: Playback | None = None
+    #: Whether a playlist's last round is over, and with it the task.
+    finished: bool = False
     #: What is wrong, for ErrorInfo; empty when healthy.
     error: str = ""
 
