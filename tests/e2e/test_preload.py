@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,25 @@ WINDOW = 30
 
 def call(server: PenstockServer, action: str, **parameters: Any) -> dict[str, Any]:
     """What Alibaba Cloud's own client got."""
+    [answer] = calls(server, action, 1, parameters)
+    return answer
+
+
+def calls(server: PenstockServer, action: str, times: int, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What it got each time."""
     job = {
         "endpoint": server.http.removeprefix("http://"),
         "secret_id": server.account("demo")["secret_id"],
         "secret_key": server.account("demo")["secret_key"],
-        "calls": [{"client": "live", "action": action, "parameters": {"DomainName": DOMAIN, **parameters}}],
+        "calls": [{"client": "live", "action": action, "parameters": {"DomainName": DOMAIN, **parameters}}] * times,
     }
     done = subprocess.run(
         [PYTHON, "-W", "ignore", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    [answer] = json.loads(done.stdout)
-    assert answer["status"] == 200, answer
-    return dict(answer)
+    answers = json.loads(done.stdout)
+    assert {answer.get("status") for answer in answers} == {200}, answers
+    return list(answers)
 
 
 def has_set(server: PenstockServer, **times: str) -> bool:
@@ -44,10 +51,21 @@ def has_set(server: PenstockServer, **times: str) -> bool:
     return bool(answer["Status"] == "Success")
 
 
+def rows(server: PenstockServer) -> list[dict[str, Any]]:
+    """What the client is told of all tasks."""
+    return list(call(server, "DescribeLiveStreamPreloadTasks")["PreloadTasks"]["PreloadTask"])
+
+
+def warm(server: PenstockServer, *, tasks: int) -> list[dict[str, Any]]:
+    """All rows, if there are so many and every one is warm."""
+    found = rows(server)
+    return found if [one["Process"] for one in found] == ["100%"] * tasks else []
+
+
 def row(server: PenstockServer) -> dict[str, Any]:
     """What the client is told of the one task."""
-    [found] = call(server, "DescribeLiveStreamPreloadTasks")["PreloadTasks"]["PreloadTask"]
-    return dict(found)
+    [found] = rows(server)
+    return found
 
 
 def shown(server: PenstockServer, task: str) -> dict[str, Any]:
@@ -81,6 +99,21 @@ def test_edges_of_an_area_are_warm_before_the_audience_comes(penstock_server: Se
             run("edge", "add", "south", "--area", "global", "--rtmp", f"127.0.0.1:{south.port}")
             until(lambda: pulls() == 2 and row(server)["Process"] == "100%", within=30)
         assert server.stop() == 0
+
+
+def test_overlapping_tasks_send_one_viewer_to_an_edge(penstock_server: ServerFactory) -> None:
+    server = penstock_server(workers=2)
+    with PeerThread(lambda: Origin(Clip(seconds=20).messages())) as edge:
+        server.command("domain", "add", DOMAIN, "--area", "domestic")
+        server.command("edge", "add", "north", "--area", "domestic", "--rtmp", f"127.0.0.1:{edge.peer.port}")
+        until(lambda: has_set(server), what="the edge is known")
+        calls(server, "SetLiveStreamPreloadTasks", 7, {"Area": "domestic", "PlayUrl": URL})
+        found = until(lambda: warm(server, tasks=8), within=30, what="all are warm")
+        first, last = (shown(server, found[number]["TaskId"]) for number in (0, -1))
+        assert first["owner"] == last["owner"]
+        until(lambda: shown(server, first["id"])["edges"][0]["warm_ms"] is not None, within=30)
+        # One that holds, and one that measured what it left.
+        until(lambda: [viewer.closed for viewer in edge.connections] == [False, True])
 
 
 def test_dead_workers_holds_are_taken_up_by_another_one_until_the_same_end(penstock_server: ServerFactory) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.errors import InvalidSourceUrl, InvalidTaskTime
 from penstock.tasks.families import preload
@@ -76,6 +77,20 @@ class TestPlan:
         assert [(hold.id, hold.protocol, hold.port) for hold in plan.holds] == [("north/hls", "hls", 8080)]
         assert plan.end.end_at == NOW + HOUR
         assert (plan.sources, plan.sinks) == ((), ())
+
+    @pytest.mark.parametrize(
+        ("url", "other", "same"),
+        [
+            ("rtmp://play.example/live/a?t=1", "rtmp://PLAY.example:1935/live/a?t=1", True),
+            ("http://play.example/a.flv", "http://play.example:80/a.flv", True),
+            ("http://play.example/a.flv", "http://play.example:8080/a.flv", False),
+            ("rtmp://play.example/live/a?t=1", "rtmp://play.example/live/a?t=2", False),
+        ],
+    )
+    def test_urls_that_mean_the_same_are_watched_alike(self, url: str, other: str, same: bool) -> None:
+        one, two = ([replace(hold, url="") for hold in preload.plan(task(its), EDGES).holds] for its in (url, other))
+        assert (one == two) is same
+        assert preload.affinity(url) == preload.affinity(other)
 
     def test_plan_without_edges_is_empty(self) -> None:
         assert preload.plan(task(), ()).holds == ()

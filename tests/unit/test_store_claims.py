@@ -65,6 +65,30 @@ class TestClaims:
         assert (task.owner, task.epoch, task.state) == ("w-2", 2, State.STARTING)
         assert event_names(store, key) == ["task.claimed", "task.released", "task.claimed"]
 
+    async def test_tasks_of_one_affinity_go_to_the_worker_that_has_one(self, store: SqlStore, account: int) -> None:
+        for name, affinity in [("a", "x"), ("b", "x"), ("c", "y"), ("d", ""), ("e", "x")]:
+            add_task(store, account, name, affinity=affinity, start_at=NOW + (name == "e"))
+        assert [task.id for task in claim(store, "w-1", limit=1)] == ["a"]
+        # The others of its affinity do not stand in the way of those behind them.
+        assert [task.id for task in claim(store, "w-2", limit=2)] == ["c", "d"]
+        assert [task.id for task in claim(store, "w-1", now=NOW + 1)] == ["b", "e"]
+
+    async def test_tasks_of_an_affinity_follow_each_other_when_their_worker_dies(
+        self, store: SqlStore, account: int
+    ) -> None:
+        for name in ("a", "b"):
+            add_task(store, account, name, affinity="x")
+        claim(store, "w-1")
+        assert [task.id for task in claim(store, "w-2", dead={"w-1"}, limit=1)] == ["a"]
+        assert claim(store, "w-3") == []
+        assert [task.id for task in claim(store, "w-2")] == ["b"]
+
+    async def test_affinity_is_not_stored_in_clear(self, store: SqlStore, account: int) -> None:
+        keys = [add_task(store, account, name, affinity="play.example/secret").key for name in ("a", "b")]
+        first, second = (read_task(store, key).affinity for key in keys)
+        assert first == second
+        assert "secret" not in first
+
     async def test_owners_of_all_rows_are_known(self, store: SqlStore, account: int) -> None:
         assert store.read_now(lambda tx: tx.claimable_owners()) == []
         for name in ("a", "b", "c"):

@@ -69,6 +69,13 @@ class TestSideBySide:
         assert [task.key for task in claim(store, "w-3")] == keys[4:]
         assert {task.epoch for task in store.read_now(lambda tx: tx.tasks(None, None))} == {1}
 
+    def test_affinity_holds_also_between_claims_at_the_same_time(self, store: SqlStore, account: int) -> None:
+        keys = [add_task(store, account, name, affinity="x").key for name in ("a", "b")]
+        with holding(store, lambda tx: tx.claim("w-1", dead=(), now=NOW, limit=1)):
+            assert claim(store, "w-2") == []
+        assert claim(store, "w-2") == []
+        assert [task.key for task in claim(store, "w-1")] == keys[1:]
+
     def test_worker_that_reports_while_a_caller_pauses_does_not_undo_it(self, store: SqlStore, account: int) -> None:
         key = add_task(store, account, "a").key
         claim(store, "w-1")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -12,10 +13,11 @@ from penstock.store import migrations
 from penstock.store.secrets import Sealer
 from penstock.tasks.families import pull
 from penstock.tasks.model import AccessKey, Account, Area, Desired, Domain, Edge, SdkApp, State
-from tests.unit.making import DAY, NOW, make_spec, read_task
+from tests.unit.making import DAY, NOW, claim, make_spec, read_task
 from tests.unit.place import Place
 
 KEY = bytes(range(32))
+EDGE = Edge(name="e1", area=Area.DOMESTIC, rtmp="10.0.0.1:1935", query="token=1")
 
 #: An account with a key and an application, and two tasks with their last status and history, as 0001 has them.
 DATA_OF_0001 = """
@@ -44,8 +46,11 @@ INSERT INTO domain (name, account_id, area) VALUES ('push.example.com', 1, 'glob
 DATA_OF_0003 = """
 INSERT INTO push_key (account_id, secret_key) VALUES (1, :push);
 """
-#: 0004 adds a column that says nothing of older tasks.
-DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002, "0003": DATA_OF_0003, "0004": ""}
+#: What 0005 can hold besides; 0004 adds a column that says nothing of older tasks.
+DATA_OF_0005 = """
+INSERT INTO edge (name, sealed) VALUES ('e1', :edge);
+"""
+DATA = {"0001": DATA_OF_0001, "0002": DATA_OF_0002, "0003": DATA_OF_0003, "0004": "", "0005": DATA_OF_0005}
 
 
 def migrate_to(connection: Connection, revision: str) -> None:
@@ -73,6 +78,7 @@ def lay(place: Place, newest: str) -> Place:
         "second": sealer.seal(pull.encode(make_spec(comment="second")), "task.spec:1:pull:10002"),
         "observed": b'{"key":1,"epoch":3,"state":"active","at":5,"started_at":1,"since":2}',
         "callback": sealer.seal(b"callback-s3cret", "callback_key.secret_key:1"),
+        "edge": sealer.seal(msgspec.json.encode(EDGE), "edge.sealed:e1"),
         "push": sealer.seal(b"push-s3cret", "push_key.secret_key:1"),
         "now": NOW,
         "end": NOW + DAY,
@@ -93,7 +99,7 @@ def test_data_of_every_earlier_schema_are_here() -> None:
 
 
 def test_older_database_needs_its_upgrade(old: Place) -> None:
-    with pytest.raises(StoreError, match="schema 0001, and 0005 is needed"):
+    with pytest.raises(StoreError, match="schema 0001, and 0006 is needed"):
         old.open(migrate=False)
 
 
@@ -140,9 +146,16 @@ def test_everything_of_0003_is_there_after_the_upgrade(place: Place) -> None:
 def test_edges_have_their_place_after_the_upgrade(place: Place) -> None:
     store = lay(place, "0004").open()
     assert store.read_now(lambda tx: tx.edges()) == []
-    edge = Edge(name="e1", area=Area.DOMESTIC, rtmp="10.0.0.1:1935", query="token=1")
-    store.write_now(lambda tx: tx.add_edge(edge))
-    assert store.read_now(lambda tx: tx.edges()) == [edge]
+    store.write_now(lambda tx: tx.add_edge(EDGE))
+    assert store.read_now(lambda tx: tx.edges()) == [EDGE]
+    store.close()
+
+
+def test_everything_of_0005_is_there_after_the_upgrade(place: Place) -> None:
+    store = lay(place, "0005").open()
+    assert store.read_now(lambda tx: tx.edges()) == [EDGE]
+    assert [task.affinity for task in store.read_now(lambda tx: tx.tasks(None, None))] == ["", ""]
+    assert [task.id for task in claim(store, "w-1")] == ["10001"]
     store.close()
 
 

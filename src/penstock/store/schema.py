@@ -134,6 +134,8 @@ task = Table(
     Column("epoch", BigInteger, nullable=False),
     #: In lower case; empty: of no domain in particular.
     Column("domain", Text, nullable=False, server_default=text("''")),
+    #: Those of one affinity run on one worker: a keyed digest; empty: anywhere.
+    Column("affinity", Text, nullable=False, server_default=text("''")),
     sqlite_autoincrement=True,
 )
 
@@ -168,6 +170,8 @@ VISIBLE = task.c.desired != literal_column("'delete'")
 #: Rows that callers no longer see and that wait for their worker to let go.
 DOOMED = task.c.desired == literal_column("'delete'")
 OWNED = task.c.owner.is_not(None)
+#: Rows that keep others like them on their worker.
+TETHERING = OWNED & (task.c.affinity != literal_column("''"))
 #: Rows that callers see, by their domain.
 OF_DOMAIN = VISIBLE & (task.c.domain != literal_column("''"))
 WAITING = task.c.state == literal_column("'waiting'")
@@ -203,6 +207,7 @@ _partial(
 _partial("task_all", task.c.updated_at.desc(), task.c.key.desc(), where=VISIBLE)
 _partial("task_waiting", task.c.start_at, task.c.key, where=WAITING)
 _partial("task_owner", task.c.owner, where=OWNED)
+_partial("task_affinity", task.c.affinity, where=TETHERING)
 _partial("task_may_end", task.c.end_at, where=MAY_END)
 _partial("task_doomed", task.c.key, where=DOOMED)
 _partial("task_ended", task.c.state_at, where=ENDED)

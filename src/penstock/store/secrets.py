@@ -28,6 +28,7 @@ class Sealer:
         if len(key) != KEY_BYTES:
             raise ConfigError(f"The security key must have {KEY_BYTES} bytes, as 64 hex digits or in base64.")
         self._cipher = AESGCM(key)
+        self._marking = derive(key, "affinity")
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """A nonce and the ciphertext. `context` names table, column and row, and is not kept."""
@@ -40,6 +41,10 @@ class Sealer:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:
             raise StoreError(f"A secret in the database cannot be opened ({context}).") from error
+
+    def mark(self, text: str) -> str:
+        """What is equal for equal texts, and tells nothing else of them."""
+        return hmac.digest(self._marking, text.encode(), "sha256").hex()
 
 
 def parse_key(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
 
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -36,6 +37,18 @@ _CLOCK = "clock"
 
 _ROW = Prepared(TASKS.where(task.c.key == bindparam("key")))
 
+
+def _tethered(affinity: "ColumnElement[str]") -> "Select[Any]":
+    """Tasks of an affinity that other workers run."""
+    other = task.alias("other")
+    return select(other.c.key).where(
+        other.c.owner.is_not(None),
+        other.c.affinity != literal_column("''"),
+        other.c.affinity == affinity,
+        other.c.owner != bindparam("owner"),
+    )
+
+
 # What every worker asks every two seconds.
 _OWNER = task.c.owner == bindparam("owner")
 _OWNERS = Prepared(select(task.c.owner).where(schema.OWNED).distinct().order_by(task.c.owner))
@@ -47,12 +60,14 @@ _DOOMED = Prepared(TASKS.where(schema.DOOMED, task.c.owner.is_(None)).order_by(t
 _OVERDUE = Prepared(
     TASKS.where(schema.MAY_END, task.c.end_at <= bindparam("now")).order_by(task.c.key), keeps=task, skips=True
 )
+_ELSEWHERE = Prepared(_tethered(bindparam("affinity")))
 _DUE = Prepared(
     TASKS.where(
         schema.WAITING,
         task.c.desired == literal_column(f"'{Desired.ENABLE}'"),
         task.c.start_at <= bindparam("now"),
         task.c.end_at.is_(None) | (task.c.end_at > bindparam("now")),
+        ~_tethered(task.c.affinity).exists(),
     )
     .order_by(task.c.start_at, task.c.key)
     .limit(bindparam("limit")),
@@ -100,6 +115,7 @@ class SqlTx(SqlReading):
         at: int,
         by: str,
         domain: str = "",
+        affinity: str = "",
     ) -> Task:
         values = {
             "account_id": account_id,
@@ -119,6 +135,7 @@ class SqlTx(SqlReading):
             "updated_by": by,
             "epoch": 0,
             "domain": domain,
+            "affinity": affinity and self._sealer.mark(affinity),
         }
         if self.task(account_id, family, id):
             raise InvalidTaskId(f"TaskId {id} belongs to another task.")
@@ -174,7 +191,8 @@ class SqlTx(SqlReading):
         self._bury(dead, now)
         if limit <= 0:
             return []
-        return [self._take(one, owner, now) for one in self._those(_DUE, now=now, limit=limit)]
+        due = self._those(_DUE, owner=owner, now=now, limit=limit)
+        return [self._take(one, owner, now) for one in due if self._is_free(one, owner)]
 
     def owned(self, owner: str) -> Sequence[Task]:
         return self._those(_OWNED, owner=owner)
@@ -261,6 +279,20 @@ class SqlTx(SqlReading):
             return []
         held = self._all(keep(TASKS.where(schema.OWNED, task.c.owner.in_(dead)), task, skips=True).order_by(task.c.key))
         return [self._let_go(one, at=now, by=_CLOCK, text=f"its worker {one.owner} has died") for one in held]
+
+    def _is_free(self, one: Task, owner: str) -> bool:
+        """Whether no other worker runs one of its affinity, or is about to."""
+        if not one.affinity:
+            return True
+        return self._lock(f"affinity {one.affinity}") and not _ELSEWHERE.rows(
+            self._db, affinity=one.affinity, owner=owner
+        )
+
+    def _lock(self, name: str) -> bool:
+        """Hold a name until this transaction ends, unless another one does. SQLite lets one write at a time."""
+        if self._db.dialect.name == "sqlite":
+            return True
+        return bool(self._db.execute(select(func.pg_try_advisory_xact_lock(zlib.crc32(name.encode())))).scalar_one())
 
     def _take(self, one: Task, owner: str, now: int) -> Task:
         epoch = one.epoch + 1

@@ -185,6 +185,8 @@ class Task(Struct):
     observed: "Observed | None"
     #: The account's domain that it belongs to; empty: none in particular.
     domain: str = ""
+    #: A worker that runs one task of an affinity runs all of them; empty: it may run anywhere.
+    affinity: str = ""
 
 
 class NodeStatus(Struct):

@@ -119,8 +119,9 @@ class Tx(Protocol):
         at: int,
         by: str,
         domain: str = "",
+        affinity: str = "",
     ) -> Task:
-        """Raise `InvalidTaskId` if the id is taken."""
+        """Tasks of one `affinity` run on one worker; empty: anywhere. Raise `InvalidTaskId` if the id is taken."""
         ...
 
     def task(self, account_id: int, family: str, id: str) -> Task | None: ...
@@ -186,7 +187,8 @@ class Tx(Protocol):
     def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
         """Take up to `limit` due, enabled tasks that nobody owns or a dead owner holds; raise each epoch.
 
-        Those that have been due longest come first.
+        Those that have been due longest come first. One whose affinity another worker's tasks have is left to that
+        worker.
         """
         ...
 

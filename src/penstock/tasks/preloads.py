@@ -130,6 +130,7 @@ class PreloadTasks:
                     at=now,
                     by=CALLER,
                     domain=domain.name,
+                    affinity=preload.affinity(url),
                 )
                 text = f"created, to be warm from {times.text(start_at)} to {times.text(end_at)} in {where}"
                 tx.add_event(task.key, at=now, name=lifecycle.CREATED, text=text, by=CALLER)

@@ -33,6 +33,8 @@ LAST_WORD = 10 * times.SECOND
 WARM = "flowing"
 
 Protocol = Literal["rtmp", "flv", "hls"]
+#: What a viewer does not name, by the scheme of the play URL.
+_USUAL = {"rtmp": ":1935", "http": ":80", "https": ":443"}
 _PLACE = re.compile(r"\{(path|app|stream)\}")
 
 
@@ -112,6 +114,12 @@ def protocol_of(parts: SplitResult) -> Protocol:
     raise ValueError("its path ends neither in .flv nor in .m3u8")
 
 
+def affinity(play_url: str) -> str:
+    """What tasks have in common that one viewer on each edge can serve: the stream, whatever its token."""
+    parts = _split(play_url)
+    return f"preload {parts.hostname}{parts.path}"
+
+
 def span(start: str, end: str, *, now: int) -> tuple[int, int]:
     """Start and end in Unix ms; empty: not given. Raise `InvalidTaskTime`."""
     start_at = _time("PreloadedStartTime", start) if start else now
@@ -174,7 +182,7 @@ def _hold(edge: Edge, address: str, url: str, parts: SplitResult, protocol: Prot
         protocol=protocol,
         host=host,
         port=port or PORTS["rtmp" if protocol == "rtmp" else "http"],
-        vhost=edge.host or parts.netloc,
+        vhost=edge.host or parts.netloc.lower().removesuffix(_USUAL[parts.scheme]),
         path=_path(edge.path, parts.path),
         query="&".join(filter(None, [parts.query, edge.query])),
         concurrency=edge.concurrency,
