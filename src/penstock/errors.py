@@ -10,6 +10,7 @@
     ├── Refused                    a caller asked for what cannot be; families and services raise these
     │   ├── InvalidSourceUrl
     │   ├── InvalidToUrl
+    │   ├── InvalidBackupToUrl
     │   ├── ToUrlForbidden         the destination belongs to another account
     │   ├── InvalidCallbackUrl
     │   ├── InvalidTaskTime
@@ -69,6 +70,10 @@ class InvalidSourceUrl(Refused):
 
 class InvalidToUrl(Refused):
     """The destination URL is invalid."""
+
+
+class InvalidBackupToUrl(Refused):
+    """The second destination's URL is invalid."""
 
 
 class ToUrlForbidden(Refused):

@@ -25,8 +25,12 @@ class Cloud:
         self._plain = CommonClient("live", "2018-08-01", keys, "ap-singapore", profile)
 
     def call(self, action: str, **values: Any) -> Any:
-        """Call an action; raises the SDK's own exception."""
+        """Call an action; raises the SDK's own exception. Fields of the mainland alone go through the common client."""
         request = getattr(models, f"{action}Request")()
+        if any(not hasattr(request, name) for name in values):
+            answer = getattr(models, f"{action}Response")()
+            answer._deserialize(self._plain.call_json(action, values)["Response"])
+            return answer
         for name, value in values.items():
             setattr(request, name, value)
         return getattr(self._client, action)(request)

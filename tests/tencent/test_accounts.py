@@ -222,6 +222,10 @@ class TestIsolation:
     ) -> None:
         domain = f"push-{other.app_id}.invalid"
         asyncio.run(add_domain(endpoint.store, domain, other.name, area=Area.GLOBAL))
+        second = {"BackupToUrl": f"rtmp://{domain}/live/second"}
+        assert client.refused(CREATE, **wish(**second))[0] == "InvalidParameter.ToUrlNoPermission"
+        mine = created(client)
+        assert client.refused(MODIFY, TaskId=mine, Operator="a", **second)[0] == "InvalidParameter.ToUrlNoPermission"
         code, message = client.refused(CREATE, **wish(DomainName=domain))
         assert (code, "belongs to another account" in message) == ("InvalidParameter.ToUrlNoPermission", True)
         created(Client(endpoint, other), DomainName=domain)

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from penstock.api import limits
 from penstock.api.metrics import Metrics
+from penstock.bus.load import together
 from penstock.tasks.accounts import NewAccount
 from penstock.tasks.model import Load, State
 from tests.endpoint import Endpoint
@@ -25,6 +26,7 @@ from tests.tencent.client import Client
 from tests.tencent.line import LIST, Line
 from tests.tencent.test_hostile import api_process, code_of
 from tests.tencent.test_live import created, wish
+from tests.unit.making import node, observe
 
 CREATE, MODIFY = "CreateLivePullStreamTask", "ModifyLivePullStreamTask"
 
@@ -257,6 +259,19 @@ def test_what_workers_carry_is_measured() -> None:
         'penstock_tasks{state="starting"} 0.0',
         'penstock_tasks{state="active"} 2.0',
         'penstock_tasks{state="inactive"} 1.0',
+    ]
+
+
+def test_destinations_are_counted_by_their_place_in_the_plan() -> None:
+    flowing = [observe(key, 1, sinks=(node("sink", bitrate=2_000_000), node("sink.backup"))) for key in (1, 2)]
+    failing = observe(3, 1, sinks=(node("sink", state="retrying"),))
+    lines = Metrics(lambda: together([(3, 200)], [*flowing, failing])).text().decode().splitlines()
+    assert [line for line in lines if line.startswith("penstock_sinks")] == [
+        'penstock_sinks{sink="sink",state="flowing"} 2.0',
+        'penstock_sinks{sink="sink",state="retrying"} 1.0',
+        'penstock_sinks{sink="sink.backup",state="flowing"} 2.0',
+        'penstock_sinks_bitrate{sink="sink"} 4e+06',
+        'penstock_sinks_bitrate{sink="sink.backup"} 0.0',
     ]
 
 

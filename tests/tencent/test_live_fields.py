@@ -19,6 +19,7 @@ KEPT: dict[str, Any] = {
     "CallbackEvents": ["TaskAlarm"],
     "CallbackUrl": "https://127.0.0.1/called?key=secret",
     "Comment": "夜班, 2nd floor",
+    "BackupToUrl": "rtmp://127.0.0.1/live/second?key=secret",
 }
 #: What asks for something that is not served yet.
 NOT_SERVED: dict[str, Any] = {
@@ -26,7 +27,6 @@ NOT_SERVED: dict[str, Any] = {
     "OffsetTime": 10,
     "BackupSourceType": "PullVodPushLive",
     "BackupSourceUrl": "rtmp://127.0.0.1/live/backup",
-    "BackupToUrl": "rtmp://127.0.0.1/live/second",
     "WatermarkList": [{"PictureUrl": "http://127.0.0.1/logo.png"}],
 }
 NOT_SERVED_IN_CREATE = {**NOT_SERVED, "RecordTemplateId": "1", "TranscodeTemplateName": "hd"}
@@ -93,6 +93,18 @@ def test_empty_means_that_it_is_not_wanted(client: Client) -> None:
     info = described(client, task_id)
 
     assert {name: info[name] for name in EMPTY} == EMPTY
+
+
+def test_a_second_destination_is_changed_and_cleared(client: Client) -> None:
+    task_id = created(client, BackupToUrl=OTHER)
+    first = f"rtmp://{wish()['DomainName']}/{wish()['AppName']}/{wish()['StreamName']}"
+    for bad in ("not a url", "rtmp://10.0.0.1/live/x", first):
+        code, _ = client.refused(MODIFY, TaskId=task_id, Operator="a", BackupToUrl=bad)
+        assert (bad, code) == (bad, "InvalidParameter.InvalidBackupToUrl")
+        assert described(client, task_id)["BackupToUrl"] == OTHER
+    client.call(MODIFY, TaskId=task_id, Operator="a", BackupToUrl="")
+
+    assert described(client, task_id)["BackupToUrl"] == ""
 
 
 def test_a_task_that_has_ended_runs_again_with_a_later_end_alone(client: Client, endpoint: Endpoint) -> None:

@@ -100,7 +100,7 @@ def plan(source: Origin | str, *sinks: rtmp_peer.Sink | str, generation: int = 0
     urls = [sink if isinstance(sink, str) else sink.url for sink in sinks]
     return Plan(
         sources=(Source(id="source", url=source if isinstance(source, str) else source.url),),
-        sinks=tuple(Sink(id=f"sink{at}", url=url) for at, url in enumerate(urls)),
+        sinks=tuple(Sink(id=id_, url=url) for id_, url in zip(("sink", "sink.backup"), urls, strict=False)),
         generation=generation,
     )
 

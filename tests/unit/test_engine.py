@@ -182,7 +182,7 @@ async def test_another_destination_keeps_the_source() -> None:
         await new.until(lambda: new.connections and len(new.last.frames) > 30)
         assert len(origin.connections) == len(kept.connections) == 1
         assert not kept.last.closed
-        assert [node.id for node in stage.seen.sinks] == ["sink0", "sink1"]
+        assert [node.id for node in stage.seen.sinks] == ["sink", "sink.backup"]
         stage.engine.run(KEY, 1, plan(origin, kept))
         await new.until(lambda: new.last.unpublished)
         assert len(stage.seen.sinks) == 1

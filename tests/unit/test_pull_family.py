@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from penstock.errors import (
+    InvalidBackupToUrl,
     InvalidCallbackUrl,
     InvalidField,
     InvalidSourceUrl,
@@ -165,7 +166,6 @@ class TestSpec:
             ("offset_time", 0),
             ("backup_source_type", "PullLivePushLive"),
             ("backup_source_url", "rtmp://h/a/b"),
-            ("backup_to_url", "rtmp://h/a/b"),
             ("watermark_list", (Watermark(picture_url="https://h/p.png"),)),
             ("record_template_id", "1"),
             ("transcode_template_name", "t"),
@@ -173,6 +173,18 @@ class TestSpec:
     )
     def test_feature_that_is_not_served_is_refused_and_never_ignored(self, field: str, value: object) -> None:
         assert isinstance(refusal(**{field: value}), Unsupported)
+
+    @pytest.mark.parametrize("url", ["garbage", "http://h/a/b", "rtmp://h/app", "rtmp://h:0/a/b", "rtmp://h/a/b#c"])
+    def test_garbage_is_no_second_destination(self, url: str) -> None:
+        assert isinstance(refusal(backup_to_url=url), InvalidBackupToUrl)
+
+    @pytest.mark.parametrize("url", ["srt://h:9000", "rtmp://user:pw@h/a/b"])
+    def test_second_destination_that_is_not_served_is_said_so(self, url: str) -> None:
+        assert isinstance(refusal(backup_to_url=url), Unsupported)
+
+    @pytest.mark.parametrize("url", ["rtmp://sink.example/live/key", "rtmp://SINK.example:1935/live/key?a=b"])
+    def test_second_destination_is_not_the_first_one_again(self, url: str) -> None:
+        assert isinstance(refusal(backup_to_url=url), InvalidBackupToUrl)
 
     def test_no_message_holds_a_key(self) -> None:
         for fields in ({"source_urls": ("rtmp://h/a/k3y#",)}, {"to_url": "rtmp://h:x/a/k3y"}):
@@ -231,6 +243,11 @@ class TestPlan:
     )
     def test_destination_is_the_whole_url_or_its_parts_with_push_args(self, fields: dict[str, Any], url: str) -> None:
         assert pull.destination(make_spec(**fields)) == url
+
+    def test_second_destination_is_a_sink_of_its_own(self) -> None:
+        first, second = pull.plan(make_task(spec=pull.encode(make_spec(backup_to_url="rtmp://h/a/b?k=1")))).sinks
+        assert pull.plan(make_task()).sinks == (first,)
+        assert second == Sink(id="sink.backup", url="rtmp://h/a/b?k=1")
 
     def test_later_end_changes_nothing_but_the_end(self) -> None:
         later = pull.plan(make_task(end_at=NOW + DAY))
@@ -312,6 +329,10 @@ class TestStatus:
     def test_offset_counts_what_was_delivered(self) -> None:
         seen = observe(1, 3, sources=(node("source", media_ms=90_000),), sinks=(node("sink", media_ms=1_999),))
         assert self.status(seen).offset_s == 1
+
+    def test_offset_is_that_of_the_destination_that_got_most(self) -> None:
+        sinks = (node("sink", media_ms=1_999), node("sink.backup", media_ms=3_000))
+        assert self.status(observe(1, 3, sinks=sinks)).offset_s == 3
 
     @pytest.mark.parametrize("state", [State.PAUSED, State.ENDED])
     def test_task_that_is_not_to_run_has_no_error(self, state: State) -> None:

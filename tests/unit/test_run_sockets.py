@@ -15,7 +15,7 @@ import pytest
 from penstock.bus import life, local
 from penstock.bus.life import Incarnation
 from penstock.bus.local import RunSocket, RunSockets, hint_all
-from penstock.tasks.model import HubStatus, Load, Observed, State
+from penstock.tasks.model import HubStatus, Load, Observed, SinkLoad, State
 from tests.unit.making import observe
 
 Statuses = dict[int, Observed]
@@ -225,7 +225,8 @@ async def test_waiting_task_is_told_why_and_what_all_carry(run: Path) -> None:
         await until(lambda: sockets.waiting() == "")
         worker.show(observe(1, 1), observe(2, 1))
         await until(lambda: sockets.waiting() == "no capacity (2/2)")
-        assert sockets.load() == Load(workers=1, used=2, capacity=2, states={State.ACTIVE: 2})
+        sinks = {"sink": SinkLoad(states={"flowing": 2}, bitrate=0)}
+        assert sockets.load() == Load(workers=1, used=2, capacity=2, states={State.ACTIVE: 2}, sinks=sinks)
 
 
 async def test_what_the_hub_measures_arrives_and_goes_with_it(run: Path) -> None:

@@ -39,6 +39,14 @@ class Carried(Collector):
         for state in RUNNING:
             tasks.add_metric([state.value], load.states.get(state, 0))
         yield tasks
+        sinks = GaugeMetricFamily("penstock_sinks", "Destinations of tasks that run", labels=["sink", "state"])
+        bitrate = GaugeMetricFamily("penstock_sinks_bitrate", "Bits that they take a second", labels=["sink"])
+        for id_, same in load.sinks.items():
+            for name, number in same.states.items():
+                sinks.add_metric([id_, name], number)
+            bitrate.add_metric([id_], same.bitrate)
+        yield sinks
+        yield bitrate
 
 
 class Streamed(Collector):

@@ -11,7 +11,6 @@ date after one `Hello`.
 import asyncio
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ import msgspec
 import structlog
 
 from penstock.bus import life
+from penstock.bus.load import together
 from penstock.tasks.model import HubStatus, Load, Observed
 
 log = structlog.get_logger()
@@ -356,10 +356,9 @@ class RunSockets:
 
     def load(self) -> Load:
         """What all workers carry now."""
-        loads = self._loads().values()
-        states = Counter(observed.state for peer in self._peers.values() for observed in peer.observed.values())
-        used, capacity = sum(used for used, _ in loads), sum(room for _, room in loads)
-        return Load(workers=len(loads), used=used, capacity=capacity, states=states)
+        return together(
+            self._loads().values(), [observed for peer in self._peers.values() for observed in peer.observed.values()]
+        )
 
     def hub(self) -> HubStatus | None:
         """What the hub says; None: it is not there."""

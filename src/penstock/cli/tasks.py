@@ -7,7 +7,7 @@ import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,7 +29,7 @@ from penstock.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from penstock.tasks.model import Event
+    from penstock.tasks.model import Event, Observed
     from penstock.tasks.ports import LiveStatus, Store
     from penstock.tasks.service import PullView
 
@@ -100,6 +100,11 @@ def show(
         "epoch",
     ]
     print_lines([(name, cell(task, name)) for name in shown])
+    typer.echo()
+    numbers = ["media time", "bitrate", "dropped"]
+    columns = ["id", "state", *numbers, "url", "error"]
+    nodes = [*node_rows(view, "sources"), *node_rows(view, "sinks")]
+    print_table(columns, [[cell(node, column) for column in columns] for node in nodes], right=numbers)
     typer.echo()
     print_table(["at", "event", "text", "by"], [list(event.values()) for event in history])
 
@@ -188,17 +193,19 @@ def row(view: "PullView", now: int) -> "dict[str, object]":
     state = task.state.value
     if state in _RUNNING:
         state = "active" if run.active else "starting" if state == "starting" else "inactive"
-    sink = observed.sinks[0] if observed and observed.sinks else None
-    running = observed if observed and task.state.value in _RUNNING else None
+    sinks = observed.sinks if observed else ()
+    running = _running(view)
     return {
         "id": task.id,
         "family": task.family,
         "state": state,
-        "media_ms": sink.media_ms if sink else 0,
-        "bitrate": sink.bitrate if sink and run.active else 0,
+        "media_ms": max((sink.media_ms for sink in sinks), default=0),
+        "bitrate": max((sink.bitrate for sink in sinks), default=0) if run.active else 0,
         "uptime_s": max(0, now - running.started_at) // 1000 if running else 0,
         "source": mask_url(run.file_url or plan.sources[0].url),
         "destination": mask_url(plan.sinks[0].url),
+        "sources": node_rows(view, "sources"),
+        "sinks": node_rows(view, "sinks"),
         "children": [f"{source.id}: {source.child}" for source in plan.sources if source.child],
         "error": run.error,
         "start_at": iso(task.start_at),
@@ -208,8 +215,45 @@ def row(view: "PullView", now: int) -> "dict[str, object]":
     }
 
 
+def _running(view: "PullView") -> "Observed | None":
+    """What was observed of the task, if it is one that runs."""
+    return view.run.observed if view.task.state.value in _RUNNING else None
+
+
+def node_rows(view: "PullView", side: Literal["sources", "sinks"]) -> "list[dict[str, object]]":
+    """Each of a task's sources or sinks, as it was last seen in this run; ``idle`` if it does not run."""
+    from penstock.log import mask_url
+    from penstock.tasks.families import pull
+    from penstock.tasks.model import NodeStatus
+
+    running = _running(view)
+    seen = {node.id: node for node in getattr(running, side, ())}
+    rows: list[dict[str, object]] = []
+    for planned in getattr(pull.plan(view.task), side):
+        url = mask_url(planned.url)
+        node = seen.get(planned.id) or NodeStatus(id=planned.id, url=url, state="idle", since=view.task.state_at)
+        rows.append(
+            {
+                "id": node.id,
+                "state": node.state,
+                "since": iso(node.since),
+                "media_ms": node.media_ms,
+                "bitrate": node.bitrate,
+                "bytes": node.bytes,
+                "video": node.video,
+                "audio": node.audio,
+                "keyframes": node.keyframes,
+                "dropped": node.dropped,
+                "attempts": node.attempts,
+                "url": url,
+                "error": node.error,
+            }
+        )
+    return rows
+
+
 def cell(task: "Mapping[str, object]", column: str) -> str:
-    """One value of a `row` in a person's words."""
+    """One value of a `row`, or of a source or sink in it, in a person's words."""
     if column == "media time":
         return span(int(str(task["media_ms"])) // 1000)
     if column == "bitrate":

@@ -91,14 +91,17 @@ class Relay:
 
     @property
     def failing(self) -> bool:
-        """Whether a source or sink failed and has not recovered."""
-        return bool(self.source.error or any(sink.error for sink in self.sinks.values()))
+        """Whether nothing can be delivered: the source failed, or all sinks did, and has not recovered."""
+        return bool(self.source.error or all(sink.error for sink in self.sinks.values()))
 
     def is_delivering(self) -> bool:
-        """Whether a sink's socket took bytes and media time advanced within the last 3 s."""
-        now = self._loop.time()
-        moved = [sink.meter.progress_at for sink in self.sinks.values()]
-        return any(at is not None and now - at <= ACTIVE for at in moved)
+        """Whether a sink delivers."""
+        return any(map(self.delivers, self.sinks.values()))
+
+    def delivers(self, sink: Supervisor) -> bool:
+        """Whether the sink's socket took bytes and media time advanced within the last 3 s."""
+        at = sink.meter.progress_at
+        return at is not None and self._loop.time() - at <= ACTIVE
 
     @property
     def nodes(self) -> Sequence[Supervisor]:

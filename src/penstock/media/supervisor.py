@@ -73,7 +73,7 @@ class Supervisor:
     """Runs one leaf again and again, while it is wanted.
 
     `side` is ``source``, ``sink`` or ``hold``. `on_event(name, text)` is told when media begins and ends:
-    ``source.flowing``, ``source.lost``, …. Times are the loop's, in seconds.
+    ``source.flowing``, ``sink.backup.lost``, …. Times are the loop's, in seconds.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class Supervisor:
     ) -> None:
         self.id = node_id
         self.side = side
+        #: What its events' names begin with: there may be a hundred holds, but only so many sources and sinks.
+        self.name = side if side == "hold" else node_id
         self.url = url
         self.meter = Meter()
         self.attempts = 0
@@ -164,7 +166,7 @@ class Supervisor:
             self._flowing_at = self.meter.progress_at
             self.error = ""
             self._enter(NodeState.FLOWING)
-            self._on_event(f"{self.side}.flowing", f"media flows on connection {self.attempts}")
+            self._on_event(f"{self.name}.flowing", f"media flows on connection {self.attempts}")
 
     def measure(self) -> int:
         """Bring the meter's bytes up to date; return how many have moved since the last time."""
@@ -239,12 +241,12 @@ class Supervisor:
         after = f"retry {self.attempts} in {delay:.1f} s"
         if self._flowing_at is not None:
             self._repeated = 0
-            self._on_event(f"{self.side}.lost", f"{reason}, after {healthy_for:.1f} s of media; {after}")
+            self._on_event(f"{self.name}.lost", f"{reason}, after {healthy_for:.1f} s of media; {after}")
             return
         self._repeated += 1
         if self._repeated.bit_count() == 1:
             often = f", {self._repeated} times in a row" if self._repeated > 1 else ""
-            self._on_event(f"{self.side}.failed", f"{reason}{often}; {after}")
+            self._on_event(f"{self.name}.failed", f"{reason}{often}; {after}")
 
     def _enter(self, state: NodeState) -> None:
         if state is not self.state:

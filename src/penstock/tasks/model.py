@@ -299,6 +299,17 @@ class Load(Struct):
     capacity: int
     #: How many of the tasks that run are in each state.
     states: Mapping[State, int]
+    #: The destinations of all tasks that run, by the sink's id.
+    sinks: Mapping[str, "SinkLoad"] = msgspec.field(default_factory=dict)
+
+
+class SinkLoad(Struct):
+    """What the sinks of one id carry together."""
+
+    #: How many of them are in each state of `NodeStatus`.
+    states: Mapping[str, int]
+    #: Bits per second.
+    bitrate: int
 
 
 class PlayerInfo(Struct):

@@ -11,6 +11,7 @@ from penstock.errors import (
     AccountNotFound,
     AddressRefused,
     Conflict,
+    InvalidBackupToUrl,
     InvalidCallbackUrl,
     InvalidSourceUrl,
     InvalidTaskId,
@@ -102,7 +103,8 @@ class PullTasks:
             account = check_service(tx, account_id, ServiceName.LIVE)
             if tx.count_tasks(account_id, pull.FAMILY) >= account.task_limit:
                 raise TooManyTasks
-            self._check_owner(tx, account_id, spec)
+            self._check_owner(tx, account_id, pull.destination_address(spec))
+            self._check_owner(tx, account_id, pull.backup_destination_address(spec))
             task = tx.insert_task(
                 account_id=account_id,
                 family=pull.FAMILY,
@@ -145,7 +147,9 @@ class PullTasks:
             spec = pull.apply(pull.decode(task.spec), change)
             pull.check(spec)
             if change.to_url:
-                self._check_owner(tx, account_id, spec)
+                self._check_owner(tx, account_id, pull.destination_address(spec))
+            if change.backup_to_url:
+                self._check_owner(tx, account_id, pull.backup_destination_address(spec))
             moved = change.start_time is not None or change.end_time is not None
             start_at, end_at = (
                 pull.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
@@ -235,9 +239,11 @@ class PullTasks:
             except AddressRefused as error:
                 raise refusal(error.message) from error
 
-    def _check_owner(self, tx: Tx, account_id: int, spec: PullSpec) -> None:
-        """Raise `ToUrlForbidden` if the destination's domain belongs to another account."""
-        host, port = pull.destination_address(spec)
+    def _check_owner(self, tx: Tx, account_id: int, address: tuple[str, int | None] | None) -> None:
+        """Raise `ToUrlForbidden` if a destination's domain belongs to another account."""
+        if address is None:
+            return
+        host, port = address
         if domain_owner(tx, host, is_hub=self._addresses.is_hub(host, port)) not in (None, account_id):
             raise ToUrlForbidden(f"The domain {host} belongs to another account.")
 
@@ -288,12 +294,13 @@ def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView,
 
 def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:
     """Where a spec leads, by what is raised if that is forbidden."""
-    callback = pull.callback_address(spec)
-    return {
+    found = {
         InvalidSourceUrl: pull.source_address(spec),
         InvalidToUrl: pull.destination_address(spec),
-        **({InvalidCallbackUrl: callback} if callback else {}),
+        InvalidBackupToUrl: pull.backup_destination_address(spec),
+        InvalidCallbackUrl: pull.callback_address(spec),
     }
+    return {refusal: address for refusal, address in found.items() if address}
 
 
 def _found(tx: Tx, account_id: int, task_id: str) -> Task:

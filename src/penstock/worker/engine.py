@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -262,10 +262,23 @@ class Engine:
             failures.append(f"and {len(failing) - MOST_ERRORS} more")
         if not nodes:
             failures.append("no edge node serves this area")
-        if failures or run.state is State.ACTIVE or self._clock() - run.since <= PATIENCE * 1000:
-            return "; ".join(failures)
-        waiting = ((node, _WAITING.get((node.side, node.state))) for node in nodes)
-        return next((self._told(node, node.since, what) for node, what in waiting if what), "")
+        if run.state is State.ACTIVE:
+            failures += filter(None, map(self._waits, self._left_behind(run.work)))
+        elif not failures and self._clock() - run.since > PATIENCE * 1000:
+            failures += list(filter(None, map(self._waits, nodes)))[:1]
+        return "; ".join(failures)
+
+    def _left_behind(self, work: Relay | Warming) -> Iterator[Supervisor]:
+        """Sinks that get nothing while another one does."""
+        if isinstance(work, Relay):
+            for sink in work.sinks.values():
+                if not (sink.error or work.delivers(sink)) and self._loop.time() - _moved_at(sink) > PATIENCE:
+                    yield sink
+
+    def _waits(self, node: Supervisor) -> str:
+        """What a node waits for that has not failed; empty: nothing."""
+        what = _WAITING.get((node.side, node.state))
+        return self._told(node, _moved_at(node), what) if what else ""
 
     def _failure(self, node: Supervisor) -> str:
         left = node.retry_at - self._loop.time()
@@ -273,9 +286,14 @@ class Engine:
         return f"{self._told(node, node.error_at, mask_text(node.error))}, retry {node.attempts} {after}"
 
     def _told(self, node: Supervisor, at: float, what: str) -> str:
-        who = f"{node.side} {node.id}" if node.side == "hold" else node.side
+        who = f"{node.side} {node.id}" if node.side == "hold" else node.id
         return f"{time_text(self._wall(at))} {who}: {what} ({_masked(node.url)})"
 
     def _wall(self, at: float) -> int:
         """Turn loop time (s) into Unix milliseconds."""
         return self._clock() - round((self._loop.time() - at) * 1000)
+
+
+def _moved_at(node: Supervisor) -> float:
+    """Since when a node has got no farther (loop time)."""
+    return max(node.since, node.meter.progress_at or 0.0)

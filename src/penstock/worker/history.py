@@ -80,9 +80,11 @@ class History:
         self._holding: set[tuple[int, str]] = set()
 
     def add(self, key: int, name: str, text: str) -> None:
-        """`name` is stable and begins with its side, e.g. ``source.lost``; `text` is for people, secrets masked."""
+        """`name` is stable and begins with its side: ``source.lost``, ``sink.backup.lost``; `text` is for people,
+        secrets masked.
+        """
         now = self._clock()
-        line, which = Line(key, now, name, text), (key, name.partition(".")[0])
+        line, which = Line(key, now, name, text), (key, name.rpartition(".")[0])
         side = self._sides.get(which)
         if side is None:
             self._forget_quiet(now)

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult
 import msgspec
 
 from penstock.errors import (
+    InvalidBackupToUrl,
     InvalidCallbackUrl,
     InvalidField,
     InvalidSourceUrl,
@@ -27,7 +28,7 @@ FAMILY = "pull"
 #: Where the family's own numbers begin.
 FIRST_NUMBER = 10001
 
-SOURCE, SINK = "source", "sink"
+SOURCE, SINK, BACKUP_SINK = "source", "sink", "sink.backup"
 
 SOURCE_TYPES = frozenset({"PullLivePushLive", "PullVodPushLive", "PullPicPushLive"})
 CALLBACK_EVENTS = frozenset(
@@ -40,6 +41,7 @@ SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
 SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp"})
 SERVED_SINKS = frozenset({"rtmp", "rtmps"})
+_PORTS = {"rtmp": 1935, "rtmps": 443}
 
 #: Longest comment, in bytes of UTF-8.
 MAX_COMMENT = 512
@@ -86,6 +88,7 @@ class PullSpec(Struct, kw_only=True):
     comment: str = ""
     backup_source_type: str = ""
     backup_source_url: str = ""
+    #: A second destination, which gets the same; empty: none.
     backup_to_url: str = ""
     watermark_list: tuple[Watermark, ...] = ()
     record_template_id: str = ""
@@ -127,7 +130,7 @@ class RunStatus(Struct):
     active: bool
     #: The caller's own URL of the source on air, with its secrets; empty: none, or not known now.
     file_url: str
-    #: Whole seconds of media delivered in this run.
+    #: Whole seconds of media delivered in this run, to the destination that got most.
     offset_s: int
     #: When the last observation of this run was made; None: never.
     report_at: int | None
@@ -170,9 +173,12 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
 def plan(task: Task) -> Plan:
     """What a worker should run for this task."""
     spec = decode(task.spec)
+    sinks = [Sink(id=SINK, url=destination(spec))]
+    if spec.backup_to_url:
+        sinks.append(Sink(id=BACKUP_SINK, url=spec.backup_to_url))
     return Plan(
         sources=(Source(id=SOURCE, url=spec.source_urls[0]),),
-        sinks=(Sink(id=SINK, url=destination(spec)),),
+        sinks=tuple(sinks),
         end=EndRules(end_at=task.end_at),
     )
 
@@ -196,6 +202,7 @@ def check(spec: PullSpec) -> None:
         raise InvalidSourceUrl("SourceUrls: PullLivePushLive takes exactly one URL.")
     source_address(spec)
     destination_address(spec)
+    backup_destination_address(spec)
     callback_address(spec)
     _check_values(spec)
 
@@ -219,10 +226,22 @@ def destination_address(spec: PullSpec) -> tuple[str, int | None]:
     if not spec.push_args.isprintable() or any(char in spec.push_args for char in ' \\"<>#'):
         raise InvalidField("PushArgs", "PushArgs holds a character that must not stand in a query.")
     try:
-        parts = split_url(destination(spec), SINK_SCHEMES)
-        _check_protocol("ToUrl", parts, SERVED_SINKS)
+        parts = _sink_parts("ToUrl", destination(spec))
     except ValueError as error:
         raise InvalidToUrl(f"{'ToUrl' if spec.to_url else 'The destination'}: {error}.") from None
+    return parts.hostname or "", parts.port
+
+
+def backup_destination_address(spec: PullSpec) -> tuple[str, int | None] | None:
+    """Host and port of the second destination, None without one. Raise `InvalidBackupToUrl`, or `Unsupported`."""
+    if not spec.backup_to_url:
+        return None
+    try:
+        parts = _sink_parts("BackupToUrl", spec.backup_to_url)
+    except ValueError as error:
+        raise InvalidBackupToUrl(f"BackupToUrl: {error}.") from None
+    if _stream(parts) == _stream(_sink_parts("ToUrl", destination(spec))):
+        raise InvalidBackupToUrl("BackupToUrl names the stream that the task pushes to already.")
     return parts.hostname or "", parts.port
 
 
@@ -264,7 +283,6 @@ def _check_served(spec: PullSpec) -> None:
         f"SourceType {spec.source_type}": spec.source_type != "PullLivePushLive",
         "FileIndex and OffsetTime (of files)": spec.file_index is not None or spec.offset_time is not None,
         "A backup source": spec.backup_source_type or spec.backup_source_url,
-        "BackupToUrl (a second destination)": spec.backup_to_url,
         "WatermarkList": spec.watermark_list,
         "RecordTemplateId": spec.record_template_id,
         "TranscodeTemplateName": spec.transcode_template_name,
@@ -282,6 +300,18 @@ def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> N
     if parts.username is not None:
         raise Unsupported(f"{field}: user and password in an RTMP URL are not served yet.")
     check_stream(parts)
+
+
+def _sink_parts(field: str, url: str) -> SplitResult:
+    """The parts of a destination's URL. Raise `ValueError`, or `Unsupported` for its protocol."""
+    parts = split_url(url, SINK_SCHEMES)
+    _check_protocol(field, parts, SERVED_SINKS)
+    return parts
+
+
+def _stream(parts: SplitResult) -> tuple[str, int, str]:
+    """What tells streams apart: host, port and path, without the keys."""
+    return parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path
 
 
 def _check_parts(spec: PullSpec) -> None:
@@ -341,7 +371,7 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, 
     return RunStatus(
         active=active,
         file_url=spec.source_urls[0] if fresh and observed and observed.on_air == SOURCE else "",
-        offset_s=observed.sinks[0].media_ms // times.SECOND if observed and observed.sinks else 0,
+        offset_s=max((sink.media_ms for sink in observed.sinks), default=0) // times.SECOND if observed else 0,
         report_at=observed.at if observed else None,
         looped=0,
         error=observation.trouble(task, observed, now, waiting),

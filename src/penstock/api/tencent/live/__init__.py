@@ -46,6 +46,7 @@ REGIONS: Final = frozenset(
 REFUSALS: Final[Mapping[type[Refused], tuple[str, str]]] = {
     errors.InvalidSourceUrl: ("InvalidParameter.InvalidSourceUrl", "源地址非法"),
     errors.InvalidToUrl: ("InvalidParameter.InvalidToUrl", "目标地址非法"),
+    errors.InvalidBackupToUrl: ("InvalidParameter.InvalidBackupToUrl", "备份目标地址非法"),
     errors.ToUrlForbidden: ("InvalidParameter.ToUrlNoPermission", "外部地址无权限"),
     errors.InvalidCallbackUrl: ("InvalidParameter.InvalidCallbackUrl", "回调地址非法"),
     errors.InvalidTaskTime: ("InvalidParameter.InvalidTaskTime", "任务时间超出限制"),
