@@ -95,11 +95,14 @@ async def staged(**config: float) -> AsyncIterator[Stage]:
         await stage.engine.close()
 
 
-def plan(source: Origin | str, *sinks: rtmp_peer.Sink | str, generation: int = 0) -> Plan:
-    """From a source to sinks."""
+def plan(
+    source: Origin | str, *sinks: rtmp_peer.Sink | str, backup: Origin | str | None = None, generation: int = 0
+) -> Plan:
+    """From a source, or its backup, to sinks."""
     urls = [sink if isinstance(sink, str) else sink.url for sink in sinks]
+    sources = {"source": source} if backup is None else {"source": source, "backup": backup}
     return Plan(
-        sources=(Source(id="source", url=source if isinstance(source, str) else source.url),),
+        sources=tuple(Source(id=id_, url=url if isinstance(url, str) else url.url) for id_, url in sources.items()),
         sinks=tuple(Sink(id=id_, url=url) for id_, url in zip(("sink", "sink.backup"), urls, strict=False)),
         generation=generation,
     )

@@ -160,7 +160,11 @@ async def _worker(config: Config, leash: "Leash") -> None:
     rng, history = random.Random(), History(clock)
     pump, reach = Pump(tick=config.worker.tick / 1000), policy(config)
     engine = Engine(
-        EngineConfig(sink_hold=config.sink.hold, source_stall=config.source.stall),
+        EngineConfig(
+            sink_hold=config.sink.hold,
+            source_stall=config.source.stall,
+            source_return_after=config.source.return_after,
+        ),
         pump,
         transports(reach, pump, config.media.ffmpeg),
         viewers(reach, rng=rng, rate=config.preload.rate, pulls=config.preload.pulls),

@@ -148,6 +148,11 @@ class SourceSettings:
         "0",
         "A source that is silent for this long is connected anew; seconds, 0: as its own rhythm says, 0.5 to 3",
     )
+    return_after: float = setting(
+        seconds(0, 86_400),
+        "10",
+        "How long a source must be healthy before it takes its place from its backup again; seconds",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

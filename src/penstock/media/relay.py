@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
-from penstock.media.cadence import Cadence
+from penstock.media.election import Cause, Election
+from penstock.media.intake import Intake
 from penstock.media.lane import Lane
-from penstock.media.pace import LOOK_EVERY, Arrival, Pace
-from penstock.media.packet import Kind, kind_of
+from penstock.media.pace import Pace
+from penstock.media.packet import Kind
 from penstock.media.plan import Plan, Playlist, Sink, Source
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp.chunk import ChunkReader
@@ -19,18 +22,32 @@ from penstock.media.transport import OnEvent, Transports
 
 #: A connection's timestamps end before 2^32 ms, where some servers let go of their readers (seconds).
 SPAN = 40 * 86400.0
-#: A server that agreed to play has so long to send its first media (seconds).
-FIRST_MEDIA = 10.0
 #: A sink delivers if its socket took bytes and media time advanced within so many seconds.
 ACTIVE = 3.0
-#: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
-#: between two samples (seconds).
-LOOK_AHEAD = 0.35
+
+#: What is said of a switch; ``{}`` is the source that was on air.
+_BECAUSE = {
+    Cause.CLOSED: "the connection of {} ended",
+    Cause.STALLED: "{} sent no media any more",
+    Cause.FAILED: "{} could not be had",
+    Cause.RETURNED: "it is healthy again, and preferred to {}",
+    Cause.CHANGED: "{} was changed",
+}
+
+
+class _Switch(NamedTuple):
+    """A change of the source on air whose media has not gone out yet."""
+
+    cause: Cause
+    #: Who was on air before, and when media of it last came.
+    before: str
+    moved_at: float
 
 
 class Relay:
     """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source, `stall`
-    how long a source may be silent (0: as its own rhythm says), `span` how long one connection of a sink may last.
+    how long a source may be silent (0: as its own rhythm says), `return_after` how long a preferred source must be
+    healthy before it is on air again, `span` how long one connection of a sink may last.
 
     `on_event(name, text)` takes what happens, for the task's history. `sample` is to be called a few times a second.
     """
@@ -43,6 +60,7 @@ class Relay:
         pump: Pump,
         hold: float,
         stall: float = 0.0,
+        return_after: float = 10.0,
         span: float = SPAN,
         rng: random.Random,
         on_event: OnEvent,
@@ -52,8 +70,6 @@ class Relay:
         self._hold = hold
         self._stall = stall
         self._span = span
-        self._cadence = Cadence()
-        self._watchdog: asyncio.TimerHandle | None = None
         self._rng = rng
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
@@ -62,37 +78,66 @@ class Relay:
         self._timeline = Timeline(self._stream.push, on_break=self._begin_anew)
         self._plan = plan
         self._pace = Pace()
-        #: When the source went.
+        self._election = Election(return_after, self._sampled_at)
+        self._closing = False
+        #: When the source on air went.
         self._lost_at: float | None = None
-        #: Of a source that follows another, until it is clear where to begin with it.
-        self._arrival: Arrival | None = None
-        self._feeding: Supervisor | None = None
-        self.source = self._source(plan.sources[0])
+        self._on_air: Intake | None = None
+        #: Who was on air last, and when its media last came.
+        self._last = ""
+        self._moved_at = 0.0
+        self._switch: _Switch | None = None
+        #: How often another source came on air.
+        self.switches: Counter[Cause] = Counter()
+        self._intakes = {source.id: self._intake(source) for source in plan.sources}
         self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
         self._receivers: dict[Supervisor, Receiver] = {}
 
-    def apply(self, plan: Plan) -> list[Supervisor]:
+    def apply(self, plan: Plan) -> list[Intake | Supervisor]:
         """Make the running graph equal `plan`. Nodes that are equal are not touched. Returns those to be closed."""
         old, self._plan = self._plan, plan
         restart = plan.generation != old.generation
-        closing: list[Supervisor] = []
-        if restart or plan.sources[0] != old.sources[0]:
-            closing.append(self.source)
-            self.source = self._source(plan.sources[0])
+        closing: list[Intake | Supervisor] = []
+        intakes, self._intakes = self._intakes, {}
+        for source in plan.sources:
+            had = intakes.get(source.id)
+            if had is not None and had.node == source and not restart:
+                self._intakes[source.id] = intakes.pop(source.id)
+            else:
+                self._election.renew(source.id)
+                self._intakes[source.id] = self._intake(source)
+        closing += intakes.values()
         wanted = {sink.id: sink for sink in plan.sinks}
-        had = {sink.id: sink for sink in old.sinks}
-        changed = [sink_id for sink_id in self.sinks if restart or wanted.get(sink_id) != had.get(sink_id)]
+        had_sinks = {sink.id: sink for sink in old.sinks}
+        changed = [sink_id for sink_id in self.sinks if restart or wanted.get(sink_id) != had_sinks.get(sink_id)]
         closing += [self.sinks.pop(sink_id) for sink_id in changed]
         for sink_id, sink in wanted.items():
             if sink_id not in self.sinks:
                 self.sinks[sink_id] = self._sink(sink)
-                self.sinks[sink_id].want(self._feeding is not None or self._lost_at is not None)
+                self.sinks[sink_id].want(self._on_air is not None or self._lost_at is not None)
         return closing
 
     @property
+    def on_air(self) -> Supervisor | None:
+        """The source whose media goes out."""
+        source = None if self._on_air is None else self._on_air.supervisor
+        return source if source is not None and source.state is NodeState.FLOWING else None
+
+    @property
+    def lead(self) -> float | None:
+        """How far the output is ahead of the wall, in ms; None: it has not begun."""
+        due, end = self._pace.due(self._loop.time()), self._timeline.end
+        return None if due is None or end is None else end - due
+
+    @property
+    def sources(self) -> Sequence[Supervisor]:
+        """In order of preference."""
+        return [intake.supervisor for intake in self._intakes.values()]
+
+    @property
     def failing(self) -> bool:
-        """Whether nothing can be delivered: the source failed, or all sinks did, and has not recovered."""
-        return bool(self.source.error or all(sink.error for sink in self.sinks.values()))
+        """Whether nothing can be delivered: all sources failed, or all sinks did, and have not recovered."""
+        return all(source.error for source in self.sources) or all(sink.error for sink in self.sinks.values())
 
     def is_delivering(self) -> bool:
         """Whether a sink delivers."""
@@ -105,28 +150,21 @@ class Relay:
 
     @property
     def nodes(self) -> Sequence[Supervisor]:
-        """All that connects: the source, then the sinks."""
-        return [self.source, *self.sinks.values()]
+        """All that connects: the sources, then the sinks."""
+        return [*self.sources, *self.sinks.values()]
 
     async def close(self) -> None:
         """End everything in order: sinks unpublish."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        await asyncio.gather(self.source.close(), *(sink.close() for sink in self.sinks.values()))
+        self._closing = True
+        intakes, sinks = self._intakes.values(), self.sinks.values()
+        await asyncio.gather(*(intake.close() for intake in intakes), *(sink.close() for sink in sinks))
 
     # -- building
 
-    def _source(self, node: Source | Playlist) -> Supervisor:
-        async def run(supervisor: Supervisor) -> None:
-            leaf = self._transports.source(node, self._on_event)
-            try:
-                await leaf.run(partial(self._source_connected, supervisor), partial(self._take, supervisor))
-            finally:
-                self._source_gone(supervisor)
-
-        supervisor = Supervisor(node.id, "source", node.url, run, rng=self._rng, on_event=self._on_event)
-        supervisor.want(True)
-        return supervisor
+    def _intake(self, node: Source | Playlist) -> Intake:
+        return Intake(
+            node, self, transports=self._transports, stall=self._stall, rng=self._rng, on_event=self._on_event
+        )
 
     def _sink(self, node: Sink) -> Supervisor:
         async def run(supervisor: Supervisor) -> None:
@@ -138,92 +176,85 @@ class Relay:
 
         return Supervisor(node.id, "sink", node.url, run, rng=self._rng, on_event=self._on_event)
 
-    # -- media
+    # -- sources, see `penstock.media.intake.Output`
 
-    def _source_connected(self, source: Supervisor, connection: Connection) -> None:
-        source.connected(connection)
-        self._cadence.begin()
-        self._feeding = source
-        self._timeline.switch()
-        self._arrival = None
-        if self._pace.due(self._loop.time()) is not None:
-            self._arrival = Arrival()
-            self._loop.call_later(LOOK_EVERY, self._admit, self._arrival)
-        self._open_lane(source, connection)
+    def joined(self, intake: Intake, connection: Connection) -> None:
+        """Take the shortcut while this source is on air."""
+        if isinstance(connection.reader, ChunkReader):
+            lane = Lane(
+                connection.reader,
+                self._timeline,
+                self._stream,
+                intake.supervisor.meter,
+                open_=lambda: intake.on_air and self._lost_at is None,
+                progressed=intake.progressed,
+            )
+            connection.shortcut = lane.run
         for sink in self.sinks.values():
             sink.want(True)
+        self._elect()
 
-    def _open_lane(self, source: Supervisor, connection: Connection) -> None:
-        if not isinstance(connection.reader, ChunkReader):
-            return
-        lane = Lane(
-            connection.reader,
-            self._timeline,
-            self._stream,
-            source.meter,
-            open_=lambda: source is self._feeding and self._lost_at is None,
-            progressed=partial(self._progressed, source),
-        )
-        connection.shortcut = lane.run
+    def offered(self, _: Intake) -> None:
+        """See who is to be on air now."""
+        self._elect()
 
-    def _take(self, source: Supervisor, type_: int, timestamp: int, payload: bytes) -> None:
-        kind = kind_of(type_, payload)
-        if source.meter.count(type_, timestamp, payload, kind):
-            self._progressed(source)
-        if source is self._feeding:
-            if self._arrival is not None:
-                self._arrival.take(type_, timestamp, payload, kind)
-            else:
-                self._push(type_, timestamp, payload, kind)
-
-    def _push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+    def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        """Send a message of the source on air on."""
         self._timeline.push(type_, timestamp, payload, kind)
         if self._lost_at is not None and self._timeline.on_air:
             self._lost_at = None
+        if self._switch is not None:
+            self._tell_switch()
 
-    def _admit(self, arrival: Arrival) -> None:
-        """Begin with a source that follows another, if it is still the same, once its server has sent what it kept."""
-        if arrival is not self._arrival:
-            return
-        if not arrival.is_over():
-            self._loop.call_later(LOOK_EVERY, self._admit, arrival)
-            return
-        self._arrival = None
-        due, end = self._pace.due(self._loop.time()), self._timeline.end
-        start = 0 if due is None or end is None else arrival.entrance(end - due)
-        for at, message in enumerate(arrival.messages):
-            if at >= start or message[3] in (Kind.HEADER, Kind.METADATA):
-                self._push(*message)
-
-    def _progressed(self, source: Supervisor) -> None:
-        source.progressed()
-        if source is self._feeding and source.meter.progress_at is not None:
-            self._cadence.moved(source.meter.progress_at)
-
-    def _watch(self, source: Supervisor) -> None:
-        """Break the source's connection when it has stalled; if it may before the next sample, look again just then."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-        if source is not self.source or source.connection is None:
-            return
-        flowing = source.state is NodeState.FLOWING
-        limit = (self._stall or self._cadence.limit) if flowing else FIRST_MEDIA
-        left = limit - source.silent_for
-        if left > 0:
-            if left < LOOK_AHEAD:
-                self._watchdog = self._loop.call_later(left, self._watch, source)
-        elif flowing:
-            source.fail(f"no media for {limit:.2g} s")
-        else:
-            source.fail(f"connected, but no media within {limit:g} s")
-
-    def _source_gone(self, source: Supervisor) -> None:
-        if source is self._feeding:
-            self._feeding = self._arrival = None
+    def left(self, intake: Intake, cause: Cause) -> None:
+        """Keep the output's pace in mind, and see who takes the place of the one on air."""
+        now = self._loop.time()
+        if intake is self._on_air:
+            self._on_air = None
+            self._election.lost(now, cause)
+            self._moved_at = intake.supervisor.meter.progress_at or self._moved_at
             if self._lost_at is None:
-                self._lost_at = now = self._loop.time()
+                self._lost_at = now
                 if (end := self._timeline.end) is not None:
                     self._pace.follow(now, end)
+        self._elect()
+
+    def _elect(self) -> None:
+        if self._closing:
+            return
+        lead = self.lead
+        standings = [intake.standing(lead) for intake in self._intakes.values()]
+        flows = self._on_air is not None and self._timeline.on_air
+        chosen = self._election.choose(self._loop.time(), standings, flows=flows)
+        if chosen is not None:
+            self._put_on_air(self._intakes[chosen[0]], chosen[1], lead)
+
+    def _put_on_air(self, intake: Intake, cause: Cause, lead: float | None) -> None:
+        if self._on_air is not None:
+            self._moved_at = self._on_air.supervisor.meter.progress_at or self._moved_at
+            self._on_air.stand_by()
+        self._timeline.switch()
+        self._on_air, self._switch = intake, None
+        for entry in intake.go_on_air(lead):
+            self.push(*entry)
+        if self._last and self._last != intake.node.id:
+            self._switch = _Switch(cause, self._last, self._moved_at)
+            self._tell_switch()
+        self._last = intake.node.id
+
+    def _tell_switch(self) -> None:
+        """Once the new source's media goes out."""
+        switch, lead = self._switch, self.lead
+        if switch is None or not self._timeline.on_air:
+            return
+        self._switch = None
+        self.switches[switch.cause] += 1
+        why = _BECAUSE[switch.cause].format(switch.before)
+        gap = self._loop.time() - switch.moved_at
+        text = f"{self._last} is on air: {why}; gap {gap:.2f} s, lead {(lead or 0) / 1000:+.2f} s"
+        self._on_event(f"switch.{switch.cause}", text)
+
+    # -- sinks
 
     def _sink_connected(self, sink: Supervisor, connection: Connection, receiver: Receiver) -> None:
         sink.connected(connection)
@@ -248,15 +279,17 @@ class Relay:
     def sample(self) -> None:
         """Measure rates and progress, find stalls, keep the sinks alive while there is no source."""
         now = self._loop.time()
-        self.source.measure()
-        self._watch(self.source)
+        for intake in self._intakes.values():
+            intake.sample()
+        self._elect()
+        flows = self._on_air is not None and self._timeline.on_air
         for sink in self.sinks.values():
             self._sample_sink(sink, self._sampled_at)
-            if self._feeding is not None and self._timeline.on_air:
+            if flows:
                 sink.want(True)
         self._sampled_at = now
         end = self._timeline.end
-        if end is not None and self._timeline.on_air and self._feeding is not None:
+        if end is not None and flows:
             self._pace.follow(now, end)
         if (end or 0) > self._span * 1000:
             self._break(f"its clock has run for {self._span / 86400:.3g} days")
@@ -270,13 +303,14 @@ class Relay:
             self._on_event("sink.left", f"no source for {self._hold:g} s: the destination is left until there is one")
             for sink in self.sinks.values():
                 sink.want(False)
-        elif not self._timeline.on_air or self._feeding is None:
+        elif not flows:
             self._timeline.hold(self._pace.due(now) or 0.0)
 
     def _sample_sink(self, sink: Supervisor, since: float) -> None:
         """Measure a sink. What has moved did so at `since` or later, which is long ago if this process stood still."""
         moved = sink.measure()
-        sink.meter.codecs = self.source.meter.codecs
+        if self._on_air is not None:
+            sink.meter.codecs = self._on_air.supervisor.meter.codecs
         receiver = self._receivers.get(sink)
         if receiver is not None and receiver.joined and moved and sink.meter.advance(receiver.timestamp):
             sink.progressed(since)

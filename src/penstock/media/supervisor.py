@@ -145,6 +145,11 @@ class Supervisor:
         await asyncio.wait([self._task])
 
     @property
+    def flowing_since(self) -> float | None:
+        """When the media of this connection, or of the last, began to move; None: it never did."""
+        return self._flowing_at
+
+    @property
     def silent_for(self) -> float:
         """Seconds since media last moved on this connection, or since it was made."""
         return self._loop.time() - max(self._connected_at, self.meter.progress_at or 0.0)

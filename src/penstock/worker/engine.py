@@ -56,6 +56,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     sink_hold: float = 30.0
     #: How long a source may be silent before it has stalled; 0: as its own rhythm says, 0.5 to 3 s.
     source_stall: float = 0.0
+    #: How long a preferred source must be healthy before it is on air again.
+    source_return_after: float = 10.0
     #: After this much media a sink is connected anew, with a clock that begins at 0.
     sink_span: float = SPAN
 
@@ -134,6 +136,7 @@ class Engine:
             pump=self._pump,
             hold=self._config.sink_hold,
             stall=self._config.source_stall,
+            return_after=self._config.source_return_after,
             span=self._config.sink_span,
             rng=self._rng,
             on_event=on_event,
@@ -211,9 +214,9 @@ class Engine:
             return replace(observed, holds=tuple(self._hold(id_, viewer) for id_, viewer in work.viewers.items()))
         return replace(
             observed,
-            sources=(self._node(work.source),),
+            sources=tuple(self._node(source) for source in work.sources),
             sinks=tuple(self._node(sink) for sink in work.sinks.values()),
-            on_air=work.source.id if work.source.state is NodeState.FLOWING else "",
+            on_air=work.on_air.id if work.on_air is not None else "",
         )
 
     def _hold(self, id_: str, viewer: Viewer) -> HoldStatus:

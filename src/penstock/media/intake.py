@@ -1,0 +1,176 @@
+"""One source of a relay: it connects, is watched for stalls, and stands by while another is on air."""
+
+import asyncio
+import random
+from typing import Protocol
+
+from penstock.media.cadence import Cadence
+from penstock.media.election import Cause, Standing
+from penstock.media.packet import Kind, kind_of
+from penstock.media.plan import Playlist, Source
+from penstock.media.pump import Connection
+from penstock.media.standby import LOOK_EVERY, Standby
+from penstock.media.stream import Entry
+from penstock.media.supervisor import NodeState, Supervisor
+from penstock.media.transport import OnEvent, Transports
+
+#: A server that agreed to play has so long to send its first media (seconds).
+FIRST_MEDIA = 10.0
+#: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
+#: between two samples (seconds).
+LOOK_AHEAD = 0.35
+
+
+class Output(Protocol):
+    """What sources are for."""
+
+    def joined(self, intake: "Intake", connection: Connection) -> None:
+        """A source has connected; media may follow."""
+        ...
+
+    def offered(self, intake: "Intake") -> None:
+        """A source that stands by could come in."""
+        ...
+
+    def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
+        """Take a message of the source on air."""
+        ...
+
+    def left(self, intake: "Intake", cause: Cause) -> None:
+        """A source's connection has ended."""
+        ...
+
+
+class Intake:
+    """Keeps one source running for `output`. `stall` is how long it may be silent (0: as its own rhythm says)."""
+
+    def __init__(
+        self,
+        node: Source | Playlist,
+        output: Output,
+        *,
+        transports: Transports,
+        stall: float,
+        rng: random.Random,
+        on_event: OnEvent,
+    ) -> None:
+        self.node = node
+        self.on_air = False
+        self._output = output
+        self._transports = transports
+        self._stall = stall
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._cadence = Cadence()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._standby = Standby()
+        #: Whether its newest message is a keyframe.
+        self._at_keyframe = False
+        self._failed = False
+        #: Why its connection will have ended, if it does.
+        self._cause = Cause.CLOSED
+        self.supervisor = Supervisor(node.id, "source", node.url, self._run, rng=rng, on_event=on_event)
+        self.supervisor.want(True)
+
+    async def close(self) -> None:
+        """End for good, by the caller's wish."""
+        self._cause = Cause.CHANGED
+        self._cancel_watchdog()
+        await self.supervisor.close()
+
+    async def _run(self, _: Supervisor) -> None:
+        try:
+            leaf = self._transports.source(self.node, self._on_event)
+            await leaf.run(self._connected, self._take)
+        finally:
+            self.on_air, self._failed = False, True
+            self._output.left(self, self._cause)
+
+    def standing(self, lead: float | None) -> Standing:
+        """How it stands for an output that is `lead` ms ahead of the wall; None: that has not begun."""
+        flowing = self.supervisor.state is NodeState.FLOWING
+        ready = self.supervisor.connection is not None and not self._failed
+        if lead is not None:
+            ready = ready and self._standby.entrance(lead) is not None
+        return Standing(
+            id=self.node.id,
+            flowing_since=self.supervisor.flowing_since if flowing else None,
+            ready=ready,
+            at_keyframe=self._at_keyframe,
+            failed=self._failed,
+        )
+
+    def go_on_air(self, lead: float | None) -> list[Entry]:
+        """What comes next goes out. Return what goes before it: headers, and what was kept since the entrance."""
+        self.on_air = True
+        return self._standby.release(0 if lead is None else self._standby.entrance(lead))
+
+    def stand_by(self) -> None:
+        """Another has come on air."""
+        self.on_air = False
+        self._standby.resume()
+
+    # -- media
+
+    def _connected(self, connection: Connection) -> None:
+        self.supervisor.connected(connection)
+        self._cadence.begin()
+        self._standby = Standby()
+        self._at_keyframe = self._failed = False
+        self._cause = Cause.CLOSED
+        self._loop.call_later(LOOK_EVERY, self._settle, self._standby)
+        self._output.joined(self, connection)
+
+    def _settle(self, standby: Standby) -> None:
+        """Look whether a server has sent what it had kept, unless the source is on air by then."""
+        if standby is not self._standby or self.on_air or self.supervisor.connection is None:
+            return
+        if standby.settle():
+            self._output.offered(self)
+        else:
+            self._loop.call_later(LOOK_EVERY, self._settle, standby)
+
+    def _take(self, type_: int, timestamp: int, payload: bytes) -> None:
+        kind = kind_of(type_, payload)
+        if self.supervisor.meter.count(type_, timestamp, payload, kind):
+            self.progressed()
+        offers = self._standby.take(type_, timestamp, payload, kind)
+        if self.on_air:
+            self._output.push(type_, timestamp, payload, kind)
+        elif offers:
+            self._at_keyframe = True
+            self._output.offered(self)
+            self._at_keyframe = False
+
+    def progressed(self) -> None:
+        """Its media time has moved on."""
+        self.supervisor.progressed()
+        if self.supervisor.meter.progress_at is not None:
+            self._cadence.moved(self.supervisor.meter.progress_at)
+
+    # -- stalls
+
+    def sample(self) -> None:
+        """Measure its rate, and break a connection that has stalled; to be called a few times a second."""
+        self.supervisor.measure()
+        self._watch()
+
+    def _watch(self) -> None:
+        """If it may stall before the next sample, look again just then."""
+        self._cancel_watchdog()
+        source = self.supervisor
+        if source.connection is None:
+            return
+        flowing = source.state is NodeState.FLOWING
+        limit = (self._stall or self._cadence.limit) if flowing else FIRST_MEDIA
+        left = limit - source.silent_for
+        if left > 0:
+            if left < LOOK_AHEAD:
+                self._watchdog = self._loop.call_later(left, self._watch)
+            return
+        self._cause = Cause.STALLED
+        source.fail(f"no media for {limit:.2g} s" if flowing else f"connected, but no media within {limit:g} s")
+
+    def _cancel_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
