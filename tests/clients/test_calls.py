@@ -38,8 +38,9 @@ FORMS |= {
 
 DESCRIBE, STATUS = "DescribeLivePullStreamTasks", "DescribeLivePullStreamTaskStatus"
 CREATE, MODIFY, DELETE = "CreateLivePullStreamTask", "ModifyLivePullStreamTask", "DeleteLivePullStreamTask"
+RESTART = "RestartLivePullStreamTask"
 #: The order in which every program makes its calls. The international client of Node has no STATUS.
-CALLS = [DESCRIBE, STATUS, CREATE, MODIFY, DESCRIBE, DELETE, DELETE]
+CALLS = [DESCRIBE, STATUS, CREATE, RESTART, MODIFY, DESCRIBE, DELETE, DELETE]
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -50,7 +51,7 @@ def test_every_call_of_the_client_works(endpoint: Endpoint, account: NewAccount,
     assert [line["action"] for line in lines if line["action"] != STATUS] == [name for name in CALLS if name != STATUS]
     assert [line.get("code", "") for line in lines[:-1]] == [""] * (len(lines) - 1)
     assert {len(line["answer"]["RequestId"]) for line in lines[:-1]} == {36}
-    first, *_, create, _, second, _, unknown = lines
+    first, *_, create, _, _, second, _, unknown = lines
     same_task(first["answer"]["TaskInfos"], described(python, running))
     [made] = second["answer"]["TaskInfos"]
     assert made["TaskId"] == create["answer"]["TaskId"]

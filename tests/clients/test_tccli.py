@@ -116,6 +116,7 @@ def test_a_task_is_created_changed_described_and_deleted(tccli: Tccli, account: 
     asked = wish(Comment="a + b = ü & c_d%", CallbackEvents=["TaskStart", "TaskExit"], VodLoopTimes="3")
     task_id = tccli.call(account, "CreateLivePullStreamTask", **asked)["TaskId"]
     named = {"TaskId": task_id}
+    tccli.call(account, "RestartLivePullStreamTask", Operator="noon", **named)
     tccli.call(account, "ModifyLivePullStreamTask", Operator="night", Status="pause", VodLoopTimes=5, **named)
     page = tccli.call(account, "DescribeLivePullStreamTasks", PageNum=1, PageSize=20, **named)
     tccli.call(account, "DeleteLivePullStreamTask", Operator="night", **named)

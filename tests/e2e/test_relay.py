@@ -85,6 +85,27 @@ def test_a_task_made_through_the_sdk_delivers_every_frame(
     assert cloud.describe(task_id) is None
 
 
+def test_a_task_is_restarted_through_the_sdk_and_by_the_command(
+    server: PenstockServer, cloud: Cloud, origin: OriginThread, sink: SinkThread
+) -> None:
+    """Both sides are left in order and connected again at once, and the history says by whom."""
+    task_id = cloud.create(origin.url, destination(sink))
+    publishing(sink)
+    cloud.call("RestartLivePullStreamTask", TaskId=task_id, Operator="night")
+    publishing(sink, 2)
+    done = server.command("task", "restart", task_id)
+    publishing(sink, 3)
+
+    assert done.stdout == f"Task {task_id} begins anew.\n"
+    assert [connection.unpublished for connection in sink.connections] == [True, True, False]
+    until(lambda: well(cloud, task_id))
+    restarts = [event["by"] for event in server.task(task_id)["events"] if event["name"] == "task.restarted"]
+    assert restarts == ["night", "operator"]
+    cloud.modify(task_id, Status="pause")
+    refused = server.command("task", "restart", task_id, check=False)
+    assert (refused.returncode, refused.stderr) == (1, "penstock: The task is paused; enable it instead.\n")
+
+
 def test_a_source_that_comes_back_is_spliced_into_the_same_connection(
     cloud: Cloud, origin: OriginThread, sink: SinkThread
 ) -> None:

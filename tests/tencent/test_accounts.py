@@ -15,6 +15,7 @@ from tests.tencent.client import Client
 from tests.tencent.test_live import created, described, wish
 
 CREATE, MODIFY, DELETE = (f"{verb}LivePullStreamTask" for verb in ("Create", "Modify", "Delete"))
+RESTART = "RestartLivePullStreamTask"
 LIST, STATUS = "DescribeLivePullStreamTasks", "DescribeLivePullStreamTaskStatus"
 
 NOT_ACTIVE = [state for state in ServiceState if state is not ServiceState.ACTIVE]
@@ -30,6 +31,7 @@ def calls(task_id: str) -> dict[str, dict[str, Any]]:
     """A right call of every action, about this task where it is about one."""
     return {
         CREATE: wish(),
+        RESTART: {"TaskId": task_id, "Operator": "me"},
         MODIFY: {"TaskId": task_id, "Operator": "me", "Status": "pause"},
         DELETE: {"TaskId": task_id, "Operator": "me"},
         LIST: {"TaskId": task_id},

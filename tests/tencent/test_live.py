@@ -122,6 +122,26 @@ def test_a_task_is_paused_and_enabled(client: Client, endpoint: Endpoint) -> Non
     assert endpoint.hints.count == hints + 2
 
 
+def test_a_running_task_is_restarted(client: Client, endpoint: Endpoint) -> None:
+    task_id = created(client)
+    task = endpoint.run(task_id)
+    hints = endpoint.hints.count
+    client.call("RestartLivePullStreamTask", TaskId=task_id, Operator="night")
+    [row] = [row for row in endpoint.claimed() if row.key == task.key]
+
+    assert (row.state, row.owner, row.epoch) == (State.STARTING, "w-1", task.epoch)
+    assert endpoint.hints.count == hints + 1
+    assert (described(client, task_id)["Status"], described(client, task_id)["UpdateBy"]) == ("enable", "night")
+
+
+def test_a_paused_task_is_not_restarted(client: Client) -> None:
+    task_id = created(client, SpecifyTaskId="restarted")
+    client.call("ModifyLivePullStreamTask", TaskId=task_id, Operator="a", Status="pause")
+
+    code, message = client.refused("RestartLivePullStreamTask", SpecifyTaskId=task_id, Operator="a")
+    assert (code, message) == ("FailedOperation.ConflictAction", "The task is paused; enable it instead.")
+
+
 def test_times_are_changed_and_come_back_as_given(client: Client) -> None:
     task_id = created(client)
     later = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%S+08:00")
@@ -145,6 +165,7 @@ def test_a_deleted_task_is_gone(client: Client) -> None:
     [
         ("DeleteLivePullStreamTask", {"Operator": "a"}),
         ("ModifyLivePullStreamTask", {"Operator": "a", "Status": "pause"}),
+        ("RestartLivePullStreamTask", {"Operator": "a"}),
         ("DescribeLivePullStreamTaskStatus", {}),
     ],
 )
@@ -160,7 +181,7 @@ def test_another_accounts_task_is_unknown(client: Client, endpoint: Endpoint) ->
 
     assert other.call("DescribeLivePullStreamTasks")["TotalNum"] == 0
     assert other.call("DescribeLivePullStreamTasks", TaskId=task_id)["TaskInfos"] == []
-    for action in ("DeleteLivePullStreamTask", "ModifyLivePullStreamTask"):
+    for action in ("DeleteLivePullStreamTask", "ModifyLivePullStreamTask", "RestartLivePullStreamTask"):
         code, _ = other.refused(action, TaskId=task_id, Operator="a")
         assert code == "InvalidParameter.TaskNotExist"
     assert other.refused("DescribeLivePullStreamTaskStatus", TaskId=task_id)[0] == "InvalidParameter.TaskNotExist"

@@ -19,6 +19,7 @@ from penstock.api.tencent.live.schema import (
     DescribeLivePullStreamTasks,
     DescribeLivePullStreamTaskStatus,
     ModifyLivePullStreamTask,
+    RestartLivePullStreamTask,
 )
 from tests.tencent.vendor import MAY_BE_ABSENT, NOT_ANSWERED, NOT_SERVED, OURS, SITES, VENDOR, fields
 
@@ -28,6 +29,7 @@ REQUESTS: list[type[Request]] = [
     DescribeLivePullStreamTasks,
     DescribeLivePullStreamTaskStatus,
     ModifyLivePullStreamTask,
+    RestartLivePullStreamTask,
 ]
 ANSWERS: dict[str, type[AnswerPart]] = {
     "CreateLivePullStreamTask": live.TaskCreated,
@@ -35,6 +37,7 @@ ANSWERS: dict[str, type[AnswerPart]] = {
     "DescribeLivePullStreamTasks": live.TasksDescribed,
     "DescribeLivePullStreamTaskStatus": live.StatusDescribed,
     "ModifyLivePullStreamTask": Answer,
+    "RestartLivePullStreamTask": Answer,
 }
 PARTS: dict[str, type[AnswerPart]] = {
     "PullStreamTaskInfo": live.PullStreamTaskInfo,

@@ -12,7 +12,6 @@ SITES = ("mainland", "international")
 
 #: Action on pull tasks -> why there is none here.
 NOT_SERVED = {
-    "RestartLivePullStreamTask": "tasks cannot be restarted yet",
     "DescribePullTransformPushInfo": "no history of what was delivered is kept yet",
     "DescribePullTransformPushInfoList": "no history of what was delivered is kept yet",
 }
@@ -21,6 +20,7 @@ MAY_BE_ABSENT = {
     "DeleteLivePullStreamTask.TaskId": "SpecifyTaskId names the task as well",
     "ModifyLivePullStreamTask.TaskId": "SpecifyTaskId names the task as well",
     "DescribeLivePullStreamTaskStatus.TaskId": "SpecifyTaskId names the task as well",
+    "RestartLivePullStreamTask.TaskId": "SpecifyTaskId names the task as well",
     **dict.fromkeys(
         [f"PullPushWatermarkInfo.{name}" for name in ("XPosition", "YPosition", "Width", "Height", "Location")],
         "the vendor's pages give defaults",
@@ -29,6 +29,7 @@ MAY_BE_ABSENT = {
 #: Field of a request -> why it is here and not there.
 OURS = {
     "DescribeLivePullStreamTaskStatus.SpecifyTaskId": "whoever chose the id may use it everywhere",
+    "RestartLivePullStreamTask.SpecifyTaskId": "whoever chose the id may use it everywhere",
 }
 #: Field of an answer -> why it is there and not here.
 NOT_ANSWERED = {

@@ -189,16 +189,37 @@ async def test_another_destination_keeps_the_source() -> None:
 
 
 async def test_restart_begins_both_sides_anew() -> None:
-    """Equal URLs, another generation."""
+    """Equal URLs, another generation: the destination is left in order first, and the clock begins at 0."""
     async with staged() as stage:
         origin, sink = await stage.origin(), await stage.sink()
         stage.engine.run(KEY, 1, plan(origin, sink))
         await stage.until_active()
+        await asyncio.sleep(10)
         stage.engine.run(KEY, 1, plan(origin, sink, generation=1))
+        assert stage.seen.state is State.STARTING
         await stage.until(lambda: len(sink.connections) == 2 and sink.last.frames)
         assert sink.connections[0].unpublished
         assert origin.connections[0].closed
         assert len(origin.connections) == 2
+        assert sink.last.frames[0].timestamp < 1000
+        await stage.until_active()
+        assert stage.seen.sinks[0].media_ms < 5000
+
+
+async def test_what_is_asked_while_a_restart_closes_is_done() -> None:
+    """Another destination at once, or the end of the task."""
+    async with staged() as stage:
+        origin, sink, other = await stage.origin(), await stage.sink(), await stage.sink()
+        stage.engine.run(KEY, 1, plan(origin, sink))
+        await stage.until_active()
+        stage.engine.run(KEY, 1, plan(origin, sink, generation=1))
+        stage.engine.run(KEY, 2, plan(origin, other, generation=1))
+        await other.until(lambda: other.connections and other.last.frames)
+        assert (len(sink.connections), dict(stage.engine.running())) == (1, {KEY: 2})
+        stage.engine.run(KEY, 2, plan(origin, other, generation=2))
+        await stage.engine.stop(KEY)
+        await asyncio.sleep(5)
+        assert (len(other.connections), stage.engine.observed(KEY)) == (1, None)
 
 
 async def test_an_address_that_the_policy_forbids_is_not_connected_to() -> None:

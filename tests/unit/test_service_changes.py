@@ -1,6 +1,6 @@
 """How callers change and delete pull tasks, on a real store."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -11,6 +11,7 @@ from penstock.errors import (
     TaskNotFound,
 )
 from penstock.store.sql import SqlStore
+from penstock.tasks.families import pull
 from penstock.tasks.model import Desired, State
 from penstock.tasks.service import list_tasks, show_task
 from tests.unit.making import (
@@ -173,6 +174,50 @@ class TestModify:
     async def test_unknown_task_cannot_be_changed(self, world: World, account: int) -> None:
         with pytest.raises(TaskNotFound):
             await world.modify(account, "10001", status="pause")
+
+
+class TestRestart:
+    """Beginning anew."""
+
+    async def test_running_task_starts_again_with_its_worker(self, world: World, account: int) -> None:
+        await world.create(account, "a")
+        [before] = claim(world.store, "w-1")
+        world.store.write_now(lambda tx: tx.set_state(before.key, owner="w-1", epoch=1, state=State.ACTIVE, at=NOW))
+        world.now += 5000
+        hints = world.hints
+        await world.tasks.restart(account, "a", operator="bob")
+        task = (await world.tasks.status(account, "a")).task
+        assert (task.state, task.owner, task.epoch) == (State.STARTING, "w-1", 1)
+        assert (task.updated_at, task.updated_by, task.revision) == (world.now, "bob", before.revision + 1)
+        assert pull.plan(task).generation == pull.plan(before).generation + 1
+        assert event_names(world.store, task.key)[-1] == "task.restarted"
+        assert world.hints == hints + 1
+
+    async def test_task_that_waits_for_a_worker_goes_on_waiting(self, world: World, account: int) -> None:
+        await world.create(account, "a")
+        await world.tasks.restart(account, "a", operator="bob")
+        assert (await world.tasks.status(account, "a")).task.state is State.WAITING
+        assert len(claim(world.store, "w-1")) == 1
+
+    @pytest.mark.parametrize("status", [None, "pause"])
+    async def test_task_that_is_not_meant_to_run_is_a_conflict(
+        self, world: World, account: int, status: Literal["pause"] | None
+    ) -> None:
+        await world.create(account, "a")
+        await world.create(account, "later", start_time="2026-01-31T11:00:00Z")
+        if status:
+            await world.modify(account, "a", status=status)
+        else:
+            world.now += 2 * HOUR
+        with pytest.raises(Conflict, match="paused; enable it" if status else "give it a later EndTime"):
+            await world.tasks.restart(account, "a", operator="bob")
+        world.now = NOW
+        with pytest.raises(Conflict, match="has not begun"):
+            await world.tasks.restart(account, "later", operator="bob")
+
+    async def test_unknown_task_cannot_be_restarted(self, world: World, account: int) -> None:
+        with pytest.raises(TaskNotFound):
+            await world.tasks.restart(account, "10001", operator="bob")
 
 
 class TestDelete:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.media.warming import Viewers
     from penstock.net import Policy
     from penstock.store.backup import Backup
+    from penstock.tasks.service import PullTasks
 
 #: What a worker runs for a task of each family.
 FAMILIES: Mapping[str, Callable[[Task, Edges], Plan]] = {
@@ -139,6 +140,20 @@ def policy(config: Config) -> "Policy":
         hub_http=(media.host, media.port) if isinstance(media, Address) else None,
         insecure_hosts=config.tls.insecure_hosts,
         hub=(hub.host, hub.port) if isinstance(hub, Address) else None,
+    )
+
+
+def pull_tasks(config: Config, store: Store, sockets: "RunSockets") -> "PullTasks":
+    """What callers may do with pull tasks, under these settings."""
+    from penstock.tasks.service import PullTasks
+
+    return PullTasks(
+        store,
+        clock=clock,
+        hints=sockets,
+        live=sockets,
+        addresses=policy(config),
+        max_task_days=config.live.max_task_days,
     )
 
 

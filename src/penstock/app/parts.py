@@ -11,7 +11,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from penstock.app import admitted_plan, certificate, clock, open_store, policy, ticket_secret, transports, viewers
+from penstock.app import (
+    admitted_plan,
+    certificate,
+    clock,
+    open_store,
+    policy,
+    pull_tasks,
+    ticket_secret,
+    transports,
+    viewers,
+)
 from penstock.config import Address, Config, edge_tables
 from penstock.tasks.edges import KnownEdges
 from penstock.tasks.registry import take_edges
@@ -59,7 +69,6 @@ async def _api(config: Config, leash: "Leash") -> None:
     from penstock.bus.local import RunSockets
     from penstock.parent.listening import open_socket, reach
     from penstock.tasks.preloads import PreloadTasks
-    from penstock.tasks.service import PullTasks
 
     http = open_socket(config.server.http, "server.http")
     https = open_socket(config.server.https, "server.https") if config.server.https else None
@@ -69,14 +78,7 @@ async def _api(config: Config, leash: "Leash") -> None:
         await take_edges(store, *edge_tables(config.data, config.file))
     files = certificate(config)
     sockets, edges = RunSockets(config.run), KnownEdges()
-    tasks = PullTasks(
-        store,
-        clock=clock,
-        hints=sockets,
-        live=sockets,
-        addresses=policy(config),
-        max_task_days=config.live.max_task_days,
-    )
+    tasks = pull_tasks(config, store, sockets)
     door = Door(store, Rates(config.api.rate_limit, now=time.monotonic))
     tencent = Tencent([live(tasks)], door=door, clock=clock)
     preloads = PreloadTasks(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import accounts, domains, edges, operations, parts, preloads, streams, tasks
+from penstock.cli import accounts, domains, edges, operations, parts, preloads, streams, task_changes, tasks
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -34,6 +34,7 @@ app.add_typer(accounts.commands, name="account")
 app.add_typer(domains.commands, name="domain")
 app.add_typer(edges.commands, name="edge")
 app.command("usersig")(domains.usersig)
+tasks.commands.command("restart")(task_changes.restart)
 app.add_typer(tasks.commands, name="task")
 app.add_typer(preloads.commands, name="preload")
 app.add_typer(streams.commands, name="stream")

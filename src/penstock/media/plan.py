@@ -132,5 +132,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[Sink, ...] = ()
     holds: tuple[Hold, ...] = ()
     end: EndRules = EndRules()
-    #: Moved by Restart: both sides are closed and begin anew.
+    #: Raised by Restart: both sides are closed, then all begins anew.
     generation: int = 0

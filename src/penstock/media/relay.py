@@ -96,12 +96,11 @@ class Relay:
     def apply(self, plan: Plan) -> list[Intake | Supervisor]:
         """Make the running graph equal `plan`. Nodes that are equal are not touched. Returns those to be closed."""
         old, self._plan = self._plan, plan
-        restart = plan.generation != old.generation
         closing: list[Intake | Supervisor] = []
         intakes, self._intakes = self._intakes, {}
         for source in plan.sources:
             had = intakes.get(source.id)
-            if had is not None and had.node == source and not restart:
+            if had is not None and had.node == source:
                 self._intakes[source.id] = intakes.pop(source.id)
             else:
                 self._election.renew(source.id)
@@ -109,7 +108,7 @@ class Relay:
         closing += intakes.values()
         wanted = {sink.id: sink for sink in plan.sinks}
         had_sinks = {sink.id: sink for sink in old.sinks}
-        changed = [sink_id for sink_id in self.sinks if restart or wanted.get(sink_id) != had_sinks.get(sink_id)]
+        changed = [sink_id for sink_id in self.sinks if wanted.get(sink_id) != had_sinks.get(sink_id)]
         closing += [self.sinks.pop(sink_id) for sink_id in changed]
         for sink_id, sink in wanted.items():
             if sink_id not in self.sinks:

@@ -1,4 +1,4 @@
-"""What callers may do with pull tasks: create, look, change, delete.
+"""What callers may do with pull tasks: create, look, change, restart, delete.
 
 Each call reads and writes in one transaction, with its event in the same; workers are hinted after it.
 Whatever a caller may not do is a `penstock.errors.Refused`.
@@ -174,6 +174,27 @@ class PullTasks:
         await self._store.write(work)
         self._hints.tasks_changed()
 
+    async def restart(self, account_id: int, task_id: str, *, operator: str) -> None:
+        """Have a task's run begin anew: both sides are closed, then connected again.
+
+        Raise `TaskNotFound`, and `Conflict` for a task that is not meant to run now.
+        """
+        now = self._clock()
+        pull.check_text("Operator", operator, MAX_OPERATOR)
+
+        def work(tx: Tx) -> None:
+            check_service(tx, account_id, ServiceName.LIVE)
+            task = _found(tx, account_id, task_id)
+            _check_running(task, now)
+            # One that waits for a worker begins anew with it.
+            state = task.state if task.owner is None else lifecycle.after(task.state, Cause.RESTARTED)
+            spec = pull.restarted(pull.decode(task.spec))
+            tx.change_task(task.key, at=now, by=operator, spec=pull.encode(spec), state=state)
+            tx.add_event(task.key, at=now, name=lifecycle.EVENTS[Cause.RESTARTED], text="restarted", by=operator)
+
+        await self._store.write(work)
+        self._hints.tasks_changed()
+
     async def delete(self, account_id: int, task_id: str, *, operator: str) -> None:
         """Delete a task: no call sees it again, and its worker stops it. Raise `TaskNotFound`."""
         now = self._clock()
@@ -308,6 +329,16 @@ def _found(tx: Tx, account_id: int, task_id: str) -> Task:
     if task is None:
         raise TaskNotFound
     return task
+
+
+def _check_running(task: Task, now: int) -> None:
+    """Raise `Conflict` unless the task is meant to run at `now`."""
+    if task.desired is Desired.PAUSE:
+        raise Conflict("The task is paused; enable it instead.")
+    if now < task.start_at:
+        raise Conflict("The task has not begun yet.")
+    if task.state is State.ENDED or (task.end_at is not None and task.end_at <= now):
+        raise Conflict("The task has ended; give it a later EndTime first.")
 
 
 def _free_number(tx: Tx, account_id: int) -> str:

@@ -65,12 +65,18 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 class _Run:
     """One task that runs here."""
 
-    def __init__(self, epoch: int, work: Relay | Warming, now: int) -> None:
+    def __init__(self, epoch: int, plan: Plan, work: Relay | Warming, now: int) -> None:
         self.epoch = epoch
+        self.plan = plan
         self.work = work
-        self.started_at = now
+        #: Its work is being closed, to begin anew with the plan as it then is.
+        self.renewing = False
+        self.begin(now)
+
+    def begin(self, now: int) -> None:
+        """Count from now."""
+        self.started_at = self.since = now
         self.state = State.STARTING
-        self.since = now
 
 
 class Engine:
@@ -118,11 +124,26 @@ class Engine:
         """Start a task, or apply the difference between the plan that runs and this one."""
         run = self._runs.get(key)
         if run is None:
-            self._runs[key] = _Run(epoch, self._begin(key, plan), self._clock())
+            self._runs[key] = _Run(epoch, plan, self._begin(key, plan), self._clock())
             return
         run.epoch = epoch
+        old, run.plan = run.plan, plan
+        if run.renewing:
+            return
+        if plan.generation != old.generation:
+            run.renewing = True
+            run.begin(self._clock())
+            self._later(self._renew(key, run))
+            return
         for node in run.work.apply(plan):
             self._later(node.close())
+
+    async def _renew(self, key: int, run: _Run) -> None:
+        """Close both sides in order, then begin anew, unless the task was stopped meanwhile."""
+        await asyncio.wait([self._later(run.work.close())], timeout=GOODBYE)
+        run.renewing = False
+        if self._runs.get(key) is run:
+            run.work = self._begin(key, run.plan)
 
     def _begin(self, key: int, plan: Plan) -> Relay | Warming:
         def on_event(name: str, text: str) -> None:
@@ -186,6 +207,8 @@ class Engine:
 
     def _settle(self, run: _Run) -> None:
         """Find out whether the run delivers."""
+        if run.renewing:
+            return
         if run.work.is_delivering():
             state = State.ACTIVE
         elif run.state is State.STARTING and not run.work.failing:

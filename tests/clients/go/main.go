@@ -41,7 +41,8 @@ type modifyRequest struct {
 	VodLoopTimes *int64  `json:"VodLoopTimes,omitnil,omitempty" name:"VodLoopTimes"`
 }
 
-type deleteRequest struct {
+// Of the actions that take these two alone.
+type namingRequest struct {
 	*tchttp.BaseRequest
 	TaskId   *string `json:"TaskId,omitnil,omitempty" name:"TaskId"`
 	Operator *string `json:"Operator,omitnil,omitempty" name:"Operator"`
@@ -219,6 +220,7 @@ func main() {
 	if call(&create, &made) {
 		task = made.TaskId
 	}
+	call(&namingRequest{named("RestartLivePullStreamTask"), task, common.StringPtr("noon")}, &done{})
 	night := common.StringPtr("night")
 	call(&modifyRequest{
 		BaseRequest:  named("ModifyLivePullStreamTask"),
@@ -229,6 +231,6 @@ func main() {
 	}, &done{})
 	describe(task)
 	for i := 0; i < 2; i++ {
-		call(&deleteRequest{named("DeleteLivePullStreamTask"), task, night}, &done{})
+		call(&namingRequest{named("DeleteLivePullStreamTask"), task, night}, &done{})
 	}
 }

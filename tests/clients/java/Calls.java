@@ -13,6 +13,7 @@ import com.tencentcloudapi.live.v20180801.models.DeleteLivePullStreamTaskRequest
 import com.tencentcloudapi.live.v20180801.models.DescribeLivePullStreamTaskStatusRequest;
 import com.tencentcloudapi.live.v20180801.models.DescribeLivePullStreamTasksRequest;
 import com.tencentcloudapi.live.v20180801.models.ModifyLivePullStreamTaskRequest;
+import com.tencentcloudapi.live.v20180801.models.RestartLivePullStreamTaskRequest;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Instant;
@@ -53,6 +54,10 @@ final class Calls {
                 call("CreateLivePullStreamTask", () -> CLIENT.CreateLivePullStreamTask(create));
         String task = created == null ? "1" : created.getTaskId();
 
+        RestartLivePullStreamTaskRequest restart = new RestartLivePullStreamTaskRequest();
+        restart.setTaskId(task);
+        restart.setOperator("noon");
+        call("RestartLivePullStreamTask", () -> CLIENT.RestartLivePullStreamTask(restart));
         ModifyLivePullStreamTaskRequest modify = new ModifyLivePullStreamTaskRequest();
         modify.setTaskId(task);
         modify.setOperator("night");

@@ -75,6 +75,7 @@ const created = await call("CreateLivePullStreamTask", {
   VodLoopTimes: "3",
 });
 const TaskId = created?.TaskId ?? "1";
+await call("RestartLivePullStreamTask", { TaskId, Operator: "noon" });
 await call("ModifyLivePullStreamTask", { TaskId, Operator: "night", Status: "pause", VodLoopTimes: 5 });
 await call("DescribeLivePullStreamTasks", { TaskId, PageNum: 1, PageSize: 20 });
 // Alone among the clients this one can send a body of several parts; its values must be texts.

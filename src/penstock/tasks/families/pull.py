@@ -93,6 +93,8 @@ class PullSpec(Struct, kw_only=True):
     watermark_list: tuple[Watermark, ...] = ()
     record_template_id: str = ""
     transcode_template_name: str = ""
+    #: How often the run was begun anew: the plan's generation.
+    restarts: int = 0
 
 
 class PullChange(Struct):
@@ -170,6 +172,11 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
     return msgspec.structs.replace(spec, **values)
 
 
+def restarted(spec: PullSpec) -> PullSpec:
+    """The spec of a run that begins anew."""
+    return msgspec.structs.replace(spec, restarts=spec.restarts + 1)
+
+
 def plan(task: Task) -> Plan:
     """What a worker should run for this task."""
     spec = decode(task.spec)
@@ -180,6 +187,7 @@ def plan(task: Task) -> Plan:
         sources=(Source(id=SOURCE, url=spec.source_urls[0]),),
         sinks=tuple(sinks),
         end=EndRules(end_at=task.end_at),
+        generation=spec.restarts,
     )
 
 

@@ -17,6 +17,7 @@ from penstock.api.tencent.live.schema import (
     ModifyLivePullStreamTask,
     PullStreamTaskInfo,
     RecentPullInfo,
+    RestartLivePullStreamTask,
     StatusDescribed,
     TaskCreated,
     TasksDescribed,
@@ -113,6 +114,11 @@ class Live:
         await self._tasks.delete(caller.account_id, task_id, operator=request.operator)
         return Answer()
 
+    async def restart(self, caller: Caller, request: RestartLivePullStreamTask) -> Answer:
+        task_id = required_id(request.task_id, request.specify_task_id)
+        await self._tasks.restart(caller.account_id, task_id, operator=request.operator)
+        return Answer()
+
     def page_rows(self, tx: Tx, caller: Caller, request: DescribeLivePullStreamTasks) -> PullRows:
         task_id = asked_id(request.task_id, request.specify_task_id)
         return self._tasks.page_rows(tx, caller.account, task_id=task_id, page=request.page_num, size=request.page_size)
@@ -147,6 +153,7 @@ def live(tasks: PullTasks) -> Service:
             "CreateLivePullStreamTask": Change(CreateLivePullStreamTask, does.create, per_second=50),
             "ModifyLivePullStreamTask": Change(ModifyLivePullStreamTask, does.modify, per_second=20),
             "DeleteLivePullStreamTask": Change(DeleteLivePullStreamTask, does.delete, per_second=20),
+            "RestartLivePullStreamTask": Change(RestartLivePullStreamTask, does.restart, per_second=20),
             "DescribeLivePullStreamTasks": Look(
                 DescribeLivePullStreamTasks, does.page_rows, does.described, per_second=30
             ),

@@ -97,6 +97,13 @@ class DeleteLivePullStreamTask(Request, frozen=True, kw_only=True):
     specify_task_id: str | UnsetType = UNSET
 
 
+class RestartLivePullStreamTask(Request, frozen=True, kw_only=True):
+    task_id: str | UnsetType = UNSET
+    operator: str
+    #: Not in the vendor's SDKs; accepted so that whoever chose the id may use it everywhere.
+    specify_task_id: str | UnsetType = UNSET
+
+
 class DescribeLivePullStreamTasks(Request, frozen=True, kw_only=True):
     task_id: str | UnsetType = UNSET
     page_num: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
