@@ -16,7 +16,7 @@ from penstock.errors import (
     Unsupported,
 )
 from penstock.media.plan import EndRules, Plan, Sink, Source
-from penstock.tasks.families import pull
+from penstock.tasks.families import pull, pull_rules
 from penstock.tasks.families.pull import PullChange, Watermark
 from penstock.tasks.model import Desired, Observed, State, Task
 from tests.unit.making import DAY, HOUR, NOW, make_spec, node, observe
@@ -53,7 +53,7 @@ def make_task(**fields: Any) -> Task:
 def refusal(**fields: Any) -> Refused:
     """What is raised for a spec."""
     with pytest.raises(Refused) as raised:
-        pull.check(make_spec(**fields))
+        pull_rules.check(make_spec(**fields))
     return raised.value
 
 
@@ -61,7 +61,7 @@ class TestSpec:
     """What Create may carry."""
 
     def test_minimal_spec_is_accepted(self) -> None:
-        pull.check(make_spec())
+        pull_rules.check(make_spec())
 
     def test_spec_survives_its_storage(self) -> None:
         spec = make_spec(watermark_list=(Watermark(picture_url="https://h/p.png"),), file_index=1)
@@ -79,20 +79,20 @@ class TestSpec:
     )
     def test_source_over_http_is_served_by_a_child(self, url: str) -> None:
         spec = make_spec(source_urls=(url,))
-        pull.check(spec)
+        pull_rules.check(spec)
         assert "FFmpeg" in pull.plan(make_task(spec=pull.encode(spec))).sources[0].child
 
     @pytest.mark.parametrize("url", ["http://h/live/a.flv", "HTTPS://u:p@h:8443/A.FLV?token=1,2"])
     def test_flv_over_http_needs_no_child(self, url: str) -> None:
         spec = make_spec(source_urls=(url,))
-        pull.check(spec)
+        pull_rules.check(spec)
         assert pull.plan(make_task(spec=pull.encode(spec))).sources[0].child == ""
 
     @pytest.mark.parametrize("urls", [(), ("rtmp://h/a/b", "rtmp://h/a/c")])
     def test_live_source_is_exactly_one(self, urls: tuple[str, ...]) -> None:
         assert isinstance(refusal(source_urls=urls), InvalidSourceUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull.SOURCE_SCHEMES - pull.SERVED_SOURCES))
+    @pytest.mark.parametrize("scheme", sorted(pull_rules.SOURCE_SCHEMES - pull_rules.SERVED_SOURCES))
     def test_documented_source_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
         error = refusal(source_urls=(f"{scheme}://h/a/b",))
         assert isinstance(error, Unsupported)
@@ -102,7 +102,7 @@ class TestSpec:
     def test_garbage_is_no_destination(self, url: str) -> None:
         assert isinstance(refusal(to_url=url), InvalidToUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull.SINK_SCHEMES - pull.SERVED_SINKS))
+    @pytest.mark.parametrize("scheme", sorted(pull_rules.SINK_SCHEMES - pull_rules.SERVED_SINKS))
     def test_documented_destination_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
         assert isinstance(refusal(to_url=f"{scheme}://h/a/b"), Unsupported)
 
@@ -151,7 +151,7 @@ class TestSpec:
         assert error.field.lower() == field.replace("_", "")
 
     def test_comment_may_have_512_bytes(self) -> None:
-        pull.check(make_spec(comment="好" * 170 + "xx"))
+        pull_rules.check(make_spec(comment="好" * 170 + "xx"))
 
     @pytest.mark.parametrize("url", ["garbage", "rtmp://h/a/b", "ftp://h/", "http://", "https://h/\n"])
     def test_garbage_is_no_callback(self, url: str) -> None:
@@ -196,7 +196,7 @@ class TestTimes:
 
     def test_start_may_lie_in_the_past(self) -> None:
         spec = make_spec(start_time="2026-01-31T17:00:00+08:00")
-        assert pull.span(spec, now=NOW, max_days=30) == (NOW - HOUR, NOW + 2 * HOUR)
+        assert pull_rules.span(spec, now=NOW, max_days=30) == (NOW - HOUR, NOW + 2 * HOUR)
 
     @pytest.mark.parametrize(
         ("start", "end", "complaint"),
@@ -210,14 +210,14 @@ class TestTimes:
     )
     def test_impossible_span_is_refused(self, start: str, end: str, complaint: str) -> None:
         with pytest.raises(InvalidTaskTime, match=complaint):
-            pull.span(make_spec(start_time=start, end_time=end), now=NOW, max_days=30)
+            pull_rules.span(make_spec(start_time=start, end_time=end), now=NOW, max_days=30)
 
     def test_span_of_just_the_limit_is_accepted(self) -> None:
         spec = make_spec(end_time="2026-03-02T10:00:00Z")
-        assert pull.span(spec, now=NOW, max_days=30) == (NOW, NOW + 30 * DAY)
+        assert pull_rules.span(spec, now=NOW, max_days=30) == (NOW, NOW + 30 * DAY)
 
     def test_limit_zero_is_no_limit(self) -> None:
-        assert pull.span(make_spec(end_time="9999-12-31T23:59:59Z"), now=NOW, max_days=0)[1] > NOW
+        assert pull_rules.span(make_spec(end_time="9999-12-31T23:59:59Z"), now=NOW, max_days=0)[1] > NOW
 
 
 class TestPlan:

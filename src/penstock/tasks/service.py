@@ -23,7 +23,7 @@ from penstock.errors import (
 )
 from penstock.tasks import lifecycle, observation, times
 from penstock.tasks.accounts import check_service, domain_owner
-from penstock.tasks.families import pull
+from penstock.tasks.families import pull, pull_rules
 from penstock.tasks.families.pull import PullChange, PullSpec, RunStatus
 from penstock.tasks.lifecycle import Cause
 from penstock.tasks.model import Account, Desired, Event, ServiceName, State, Struct, Task
@@ -87,15 +87,15 @@ class PullTasks:
         """Make a task and return its TaskId: `specify_task_id`, or else a number of our own.
 
         Raise `TooManyTasks` at the account's limit, `InvalidTaskId` for an id that is taken or malformed,
-        `ToUrlForbidden` for a destination of another account, and what `pull.check` and `pull.span` raise.
+        `ToUrlForbidden` for a destination of another account, and what `pull_rules.check` and `pull_rules.span` raise.
         """
-        pull.check_text("Operator", operator, MAX_OPERATOR)
+        pull_rules.check_text("Operator", operator, MAX_OPERATOR)
         if specify_task_id and not _TASK_ID.fullmatch(specify_task_id):
             raise InvalidTaskId("SpecifyTaskId must be 1 to 64 letters, digits, hyphens or underscores.")
-        pull.check(spec)
+        pull_rules.check(spec)
         await self._check_addresses(spec)
         now = self._clock()
-        start_at, end_at = pull.span(spec, now=now, max_days=self._max_days)
+        start_at, end_at = pull_rules.span(spec, now=now, max_days=self._max_days)
 
         def work(tx: Tx) -> str:
             if specify_task_id and tx.task(account_id, pull.FAMILY, specify_task_id):
@@ -103,8 +103,8 @@ class PullTasks:
             account = check_service(tx, account_id, ServiceName.LIVE)
             if tx.count_tasks(account_id, pull.FAMILY) >= account.task_limit:
                 raise TooManyTasks
-            self._check_owner(tx, account_id, pull.destination_address(spec))
-            self._check_owner(tx, account_id, pull.backup_destination_address(spec))
+            self._check_owner(tx, account_id, pull_rules.destination_address(spec))
+            self._check_owner(tx, account_id, pull_rules.backup_destination_address(spec))
             task = tx.insert_task(
                 account_id=account_id,
                 family=pull.FAMILY,
@@ -129,15 +129,15 @@ class PullTasks:
         """Change a task; what is not given stays. A change of EndTime alone leaves the media alone.
 
         Raise `TaskNotFound`, `Conflict` if Status is given for a task that has ended, `ToUrlForbidden` for
-        a new destination of another account, and what `pull.check` and `pull.span` raise.
+        a new destination of another account, and what `pull_rules.check` and `pull_rules.span` raise.
         """
-        pull.check_text("Operator", operator, MAX_OPERATOR)
+        pull_rules.check_text("Operator", operator, MAX_OPERATOR)
 
         # Outside of the transaction that writes, since this takes as long as DNS does.
         task = await self._store.read(lambda tx: _found(tx, account_id, task_id))
         before = pull.decode(task.spec)
         after = pull.apply(before, change)
-        pull.check(after)
+        pull_rules.check(after)
         await self._check_addresses(after, before)
         now = self._clock()
 
@@ -145,14 +145,14 @@ class PullTasks:
             check_service(tx, account_id, ServiceName.LIVE)
             task = _found(tx, account_id, task_id)
             spec = pull.apply(pull.decode(task.spec), change)
-            pull.check(spec)
+            pull_rules.check(spec)
             if change.to_url:
-                self._check_owner(tx, account_id, pull.destination_address(spec))
+                self._check_owner(tx, account_id, pull_rules.destination_address(spec))
             if change.backup_to_url:
-                self._check_owner(tx, account_id, pull.backup_destination_address(spec))
+                self._check_owner(tx, account_id, pull_rules.backup_destination_address(spec))
             moved = change.start_time is not None or change.end_time is not None
             start_at, end_at = (
-                pull.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
+                pull_rules.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
             )
             causes = _causes(task, change, end_at=end_at, now=now)
             state = task.state
@@ -180,7 +180,7 @@ class PullTasks:
         Raise `TaskNotFound`, and `Conflict` for a task that is not meant to run now.
         """
         now = self._clock()
-        pull.check_text("Operator", operator, MAX_OPERATOR)
+        pull_rules.check_text("Operator", operator, MAX_OPERATOR)
 
         def work(tx: Tx) -> None:
             check_service(tx, account_id, ServiceName.LIVE)
@@ -198,7 +198,7 @@ class PullTasks:
     async def delete(self, account_id: int, task_id: str, *, operator: str) -> None:
         """Delete a task: no call sees it again, and its worker stops it. Raise `TaskNotFound`."""
         now = self._clock()
-        pull.check_text("Operator", operator, MAX_OPERATOR)
+        pull_rules.check_text("Operator", operator, MAX_OPERATOR)
 
         def work(tx: Tx) -> None:
             task = _found(tx, account_id, task_id)
@@ -316,10 +316,10 @@ def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView,
 def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:
     """Where a spec leads, by what is raised if that is forbidden."""
     found = {
-        InvalidSourceUrl: pull.source_address(spec),
-        InvalidToUrl: pull.destination_address(spec),
-        InvalidBackupToUrl: pull.backup_destination_address(spec),
-        InvalidCallbackUrl: pull.callback_address(spec),
+        InvalidSourceUrl: pull_rules.source_address(spec),
+        InvalidToUrl: pull_rules.destination_address(spec),
+        InvalidBackupToUrl: pull_rules.backup_destination_address(spec),
+        InvalidCallbackUrl: pull_rules.callback_address(spec),
     }
     return {refusal: address for refusal, address in found.items() if address}
 

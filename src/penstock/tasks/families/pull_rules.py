@@ -1,0 +1,194 @@
+"""What may be asked for of a pull task. Pure: whether an address may be reached is the network policy's question."""
+
+from collections.abc import Iterable
+from urllib.parse import SplitResult
+
+from penstock.errors import (
+    InvalidBackupToUrl,
+    InvalidCallbackUrl,
+    InvalidField,
+    InvalidSourceUrl,
+    InvalidTaskTime,
+    InvalidToUrl,
+    Unsupported,
+)
+from penstock.tasks import times
+from penstock.tasks.addresses import MAX_URL, check_stream, split_host, split_url
+from penstock.tasks.families.pull import PullSpec, destination
+
+SOURCE_TYPES = frozenset({"PullLivePushLive", "PullVodPushLive", "PullPicPushLive"})
+CALLBACK_EVENTS = frozenset(
+    {"TaskStart", "TaskExit", "VodSourceFileStart", "VodSourceFileFinish", "ResetTaskConfig", "TaskAlarm"}
+)
+REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
+
+#: The vendor documents all of these; the next two say which of them this build speaks.
+SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
+SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
+SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp"})
+SERVED_SINKS = frozenset({"rtmp", "rtmps"})
+_PORTS = {"rtmp": 1935, "rtmps": 443}
+
+#: Longest comment, in bytes of UTF-8.
+MAX_COMMENT = 512
+
+
+def check(spec: PullSpec) -> None:
+    """Raise a `Refused` for the first thing that is wrong with a spec, its times aside."""
+    _check_served(spec)
+    if len(spec.source_urls) != 1:
+        raise InvalidSourceUrl("SourceUrls: PullLivePushLive takes exactly one URL.")
+    source_address(spec)
+    destination_address(spec)
+    backup_destination_address(spec)
+    callback_address(spec)
+    _check_values(spec)
+
+
+def source_address(spec: PullSpec) -> tuple[str, int | None]:
+    """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for its protocol."""
+    try:
+        parts = split_url(spec.source_urls[0], SOURCE_SCHEMES)
+        _check_protocol("SourceUrls", parts, SERVED_SOURCES)
+    except ValueError as error:
+        raise InvalidSourceUrl(f"SourceUrls: {error}.") from None
+    return parts.hostname or "", parts.port
+
+
+def destination_address(spec: PullSpec) -> tuple[str, int | None]:
+    """Host and port of the destination. Raise `InvalidToUrl` or `InvalidField`, or `Unsupported`."""
+    if spec.to_url and (spec.domain_name or spec.app_name or spec.stream_name):
+        raise InvalidToUrl("With ToUrl, DomainName, AppName and StreamName must be empty.")
+    if not spec.to_url:
+        _check_parts(spec)
+    if not spec.push_args.isprintable() or any(char in spec.push_args for char in ' \\"<>#'):
+        raise InvalidField("PushArgs", "PushArgs holds a character that must not stand in a query.")
+    try:
+        parts = _sink_parts("ToUrl", destination(spec))
+    except ValueError as error:
+        raise InvalidToUrl(f"{'ToUrl' if spec.to_url else 'The destination'}: {error}.") from None
+    return parts.hostname or "", parts.port
+
+
+def backup_destination_address(spec: PullSpec) -> tuple[str, int | None] | None:
+    """Host and port of the second destination, None without one. Raise `InvalidBackupToUrl`, or `Unsupported`."""
+    if not spec.backup_to_url:
+        return None
+    try:
+        parts = _sink_parts("BackupToUrl", spec.backup_to_url)
+    except ValueError as error:
+        raise InvalidBackupToUrl(f"BackupToUrl: {error}.") from None
+    if _stream(parts) == _stream(_sink_parts("ToUrl", destination(spec))):
+        raise InvalidBackupToUrl("BackupToUrl names the stream that the task pushes to already.")
+    return parts.hostname or "", parts.port
+
+
+def callback_address(spec: PullSpec) -> tuple[str, int | None] | None:
+    """Host and port of the callback URL, None without one. Raise `InvalidCallbackUrl`."""
+    if not spec.callback_url:
+        return None
+    try:
+        parts = split_url(spec.callback_url, {"http", "https"})
+    except ValueError as error:
+        raise InvalidCallbackUrl(f"CallbackUrl: {error}.") from None
+    return parts.hostname or "", parts.port
+
+
+def span(spec: PullSpec, *, now: int, max_days: int) -> tuple[int, int]:
+    """Start and end in Unix ms. Raise `InvalidTaskTime`. `max_days` 0: as long as you like."""
+    start, end = _time("StartTime", spec.start_time), _time("EndTime", spec.end_time)
+    if end <= start:
+        raise InvalidTaskTime("EndTime must be later than StartTime.")
+    if end <= now:
+        raise InvalidTaskTime("EndTime must be later than the current time.")
+    if max_days and end - start > max_days * times.DAY:
+        raise InvalidTaskTime(f"EndTime must be within {max_days} days of StartTime.")
+    return start, end
+
+
+def _time(field: str, text: str) -> int:
+    try:
+        return times.parse(text)
+    except ValueError as error:
+        raise InvalidTaskTime(f"{field}: {error}.") from None
+
+
+def _check_served(spec: PullSpec) -> None:
+    """Raise for documented features that this build does not serve: none is silently ignored."""
+    if spec.source_type not in SOURCE_TYPES:
+        raise InvalidField("SourceType", f"SourceType must be one of {_listed(SOURCE_TYPES)}.")
+    asked = {
+        f"SourceType {spec.source_type}": spec.source_type != "PullLivePushLive",
+        "FileIndex and OffsetTime (of files)": spec.file_index is not None or spec.offset_time is not None,
+        "A backup source": spec.backup_source_type or spec.backup_source_url,
+        "WatermarkList": spec.watermark_list,
+        "RecordTemplateId": spec.record_template_id,
+        "TranscodeTemplateName": spec.transcode_template_name,
+    }
+    for feature, wanted in asked.items():
+        if wanted:
+            raise Unsupported(f"{feature} is not served yet.")
+
+
+def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> None:
+    if parts.scheme not in served:
+        raise Unsupported(f"{field}: the protocol {parts.scheme} is not served yet.")
+    if parts.scheme not in ("rtmp", "rtmps"):
+        return
+    if parts.username is not None:
+        raise Unsupported(f"{field}: user and password in an RTMP URL are not served yet.")
+    check_stream(parts)
+
+
+def _sink_parts(field: str, url: str) -> SplitResult:
+    """The parts of a destination's URL. Raise `ValueError`, or `Unsupported` for its protocol."""
+    parts = split_url(url, SINK_SCHEMES)
+    _check_protocol(field, parts, SERVED_SINKS)
+    return parts
+
+
+def _stream(parts: SplitResult) -> tuple[str, int, str]:
+    """What tells streams apart: host, port and path, without the keys."""
+    return parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path
+
+
+def _check_parts(spec: PullSpec) -> None:
+    named = {"DomainName": spec.domain_name, "AppName": spec.app_name, "StreamName": spec.stream_name}
+    for field, value in named.items():
+        if not value:
+            raise InvalidField(field, f"Without ToUrl, {field} must be given.")
+    try:
+        split_host(spec.domain_name)
+    except ValueError as error:
+        raise InvalidField("DomainName", f"DomainName: {error}.") from None
+    for field in ("AppName", "StreamName"):
+        if any(char in named[field] for char in "/?#"):
+            raise InvalidField(field, f"{field} must not hold a slash, a question mark or a hash.")
+
+
+def _check_values(spec: PullSpec) -> None:
+    _one_of("VodRefreshType", [spec.vod_refresh_type], REFRESH_TYPES)
+    _one_of("CallbackEvents", spec.callback_events, CALLBACK_EVENTS)
+    if spec.vod_loop_times < -1:
+        raise InvalidField("VodLoopTimes", "VodLoopTimes must be -1, 0 or more.")
+    if spec.vod_local_mode not in (0, 1):
+        raise InvalidField("VodLocalMode", "VodLocalMode must be 0 or 1.")
+    check_text("Comment", spec.comment, MAX_COMMENT)
+    check_text("ExtraCmd", spec.extra_cmd, MAX_URL)
+
+
+def check_text(field: str, value: str, limit: int) -> None:
+    """Raise `InvalidField` for special characters, or more than `limit` bytes of UTF-8."""
+    if not value.isprintable():
+        raise InvalidField(field, f"{field} holds a special character.")
+    if len(value.encode()) > limit:
+        raise InvalidField(field, f"{field} is longer than {limit} bytes.")
+
+
+def _one_of(field: str, values: Iterable[str], allowed: frozenset[str]) -> None:
+    if not allowed.issuperset(values):
+        raise InvalidField(field, f"{field} must be one of {_listed(allowed - {''})}.")
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(sorted(values))
