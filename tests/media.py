@@ -6,9 +6,10 @@ x.4 s, a white flash in step with a beep: what `tests.avmeter` measures.
 
 import fcntl
 import hashlib
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import isqrt
 from pathlib import Path
@@ -124,6 +125,17 @@ def publish(url: str, source: str | Path, loop: bool = True) -> Iterator["subpro
             yield process
         finally:
             process.kill()
+
+
+def free_udp_port() -> int:
+    """A port at which nobody listened a moment ago, nor at the next one."""
+    while True:
+        with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
 
 
 def read_counter(frame: bytes) -> int | None:

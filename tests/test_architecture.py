@@ -29,7 +29,7 @@ MAY_SEE: dict[str, set[str]] = {
     "worker": {"tasks", "media", *UTILITIES},
     "hub": {"tasks", "media", *UTILITIES},
     "doctor": UTILITIES,
-    "tasks": {"media.plan", *UTILITIES},
+    "tasks": {"media.plan", "media.srt", *UTILITIES},
     "store": {"tasks.model", "tasks.ports", "tasks.lifecycle", "errors", "log", "config"},
     "bus": {"tasks.model", "tasks.ports", "errors", "log", "config"},
     "media": {"errors", "log", "net"},

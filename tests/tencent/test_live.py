@@ -234,7 +234,7 @@ def test_the_limit_of_tasks_is_told_and_kept(endpoint: Endpoint) -> None:
         ({"SourceUrls": ["rtmp://127.0.0.1/a/b"] * 2}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": []}, "InvalidParameterValue"),
         ({"SourceUrls": ["rtmp://127.0.0.1/a/b"] * 31}, "InvalidParameterValue"),
-        ({"SourceUrls": ["srt://127.0.0.1:9000"]}, "UnsupportedOperation"),
+        ({"SourceUrls": ["srt://127.0.0.1:9000?mode=listener"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": ["http://10.0.0.1/live.m3u8"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": ["file:///etc/passwd"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": "rtmp://127.0.0.1/a/b"}, "InvalidParameter"),

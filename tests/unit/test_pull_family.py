@@ -92,11 +92,25 @@ class TestSpec:
     def test_live_source_is_exactly_one(self, urls: tuple[str, ...]) -> None:
         assert isinstance(refusal(source_urls=urls), InvalidSourceUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull_rules.SOURCE_SCHEMES - pull_rules.SERVED_SOURCES))
-    def test_documented_source_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
-        error = refusal(source_urls=(f"{scheme}://h/a/b",))
-        assert isinstance(error, Unsupported)
-        assert scheme in error.message
+    def test_srt_source_is_served_by_a_child(self) -> None:
+        spec = make_spec(source_urls=("srt://h:9000?streamid=#!::r=live/a&passphrase=0123456789",))
+        pull_rules.check(spec)
+        assert "SRT is spoken by FFmpeg" in pull.plan(make_task(spec=pull.encode(spec))).sources[0].child
+
+    @pytest.mark.parametrize(
+        ("url", "complaint"),
+        [
+            ("srt://h", "no port"),
+            ("srt://h:9000/live/a", "no path"),
+            ("srt://h:9000?mode=listener", "its mode can only be caller"),
+            ("srt://h:9000?passphrase=hush", "its passphrase has not 10 to 79 characters"),
+        ],
+    )
+    def test_srt_source_that_cannot_be_called_is_refused(self, url: str, complaint: str) -> None:
+        error = refusal(source_urls=(url,))
+        assert isinstance(error, InvalidSourceUrl)
+        assert complaint in error.message
+        assert "hush" not in error.message
 
     @pytest.mark.parametrize("url", ["garbage", "http://h/a/b", "rtmp://h/app/", "rtmp://h:99999/a/b"])
     def test_garbage_is_no_destination(self, url: str) -> None:

@@ -178,6 +178,7 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
             "http": http,
             "https": http,
             "rtsp": Transport(source=child),
+            "srt": Transport(source=child),
         }
     )
 

@@ -39,8 +39,8 @@ _NICE = 5
 _END = 1.0
 #: FFmpeg's ``[hls @ 0x55d0c8a0] `` before what it has to say.
 _SPEAKER = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
-#: FFmpeg's last words where TLS has failed, and what it says of that before; the reason stands above.
-_NO_REASON, _FAILURE = "Input/output error", "Error opening input"
+#: FFmpeg's words where TLS or SRT has failed, in several lines; the reason stands above them.
+_NO_REASON, _FAILURE = "Input/output error", re.compile("Error opening (in|out)put")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: What `setpriv --pdeathsig KILL` does, where there is none: PR_SET_PDEATHSIG is 1, SIGKILL is 9.
 _TIE = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
@@ -221,7 +221,8 @@ def reason(words: bytes) -> str:
     lines = (" ".join(_CONTROL.sub(" ", line).split()) for line in words.decode(errors="replace").splitlines())
     said = [line for line in lines if line and not line.startswith("Last message repeated")]
     if said and said[-1].endswith(_NO_REASON):
-        said = [line for line in said if _FAILURE not in line] or said
+        said = [line for line in said if not _FAILURE.search(line)] or said
+        said = [line for line in said if not line.endswith(_NO_REASON)] or said
     text = mask_text(_SPEAKER.sub("", said[-1])) if said else ""
     return text if len(text) <= _REASON else f"{text[:_REASON]}…"
 

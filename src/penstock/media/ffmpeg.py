@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SourceError
 from penstock.media.child import Children
+from penstock.media.conceal import conceal
+from penstock.media.direct import Srt
 from penstock.media.flv import FlvReader
-from penstock.media.loopback import Loopback
 from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Connection, OnMessage, Pump
 from penstock.media.rtsp import RtspRelay
@@ -33,7 +35,33 @@ _PLAYLIST = [
 ]
 
 
-def open_http(policy: Policy, url: str) -> tuple[Loopback, list[str]]:
+class Door(Protocol):
+    """The one way of a child to a caller's address: `penstock.media.loopback`, `penstock.media.direct`."""
+
+    @property
+    def url(self) -> str:
+        """What the child is given; known while the door is open."""
+        ...
+
+    @property
+    def failure(self) -> str:
+        """Why what the child wanted could not be had; empty: nothing is known here."""
+        ...
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """Arguments that are to be concealed."""
+        ...
+
+    def explain(self, reason: str, /) -> str:
+        """What the child's last words mean."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def open_http(policy: Policy, url: str) -> tuple[Door, list[str]]:
     """The proxy for a source over HTTP (HLS, MPEG-TS, audio, files), and FFmpeg's input options: at its own pace."""
     proxy = HttpProxy(policy, url)
     return proxy, [
@@ -42,23 +70,22 @@ def open_http(policy: Policy, url: str) -> tuple[Loopback, list[str]]:
     ]
 
 
-def open_rtsp(policy: Policy, url: str) -> tuple[Loopback, list[str]]:
+def open_rtsp(policy: Policy, url: str) -> tuple[Door, list[str]]:
     """The relay for an RTSP source, and FFmpeg's input options: everything over its one TCP connection."""
-    options = [
-        "-protocol_whitelist",
-        "tcp",
-        "-format_whitelist",
-        "rtsp",
-        "-rtsp_transport",
-        "tcp",
-        "-timeout",
-        _TIMEOUT,
+    return RtspRelay(policy, url), [
+        *("-protocol_whitelist", "tcp", "-format_whitelist", "rtsp"),
+        *("-rtsp_transport", "tcp", "-timeout", _TIMEOUT),
     ]
-    return RtspRelay(policy, url), options
+
+
+def open_srt(policy: Policy, url: str) -> tuple[Door, list[str]]:
+    """The way to an SRT source, and FFmpeg's input options: MPEG-TS from the address that was checked."""
+    way = Srt(policy, url)
+    return way, ["-protocol_whitelist", "srt", "-format_whitelist", "mpegts", "-timeout", _TIMEOUT, *way.options]
 
 
 #: How a child takes a source, by the scheme of its URL.
-OPEN = {"http": open_http, "https": open_http, "rtsp": open_rtsp}
+OPEN = {"http": open_http, "https": open_http, "rtsp": open_rtsp, "srt": open_srt}
 
 
 def command(program: str, inputs: Sequence[str]) -> list[str]:
@@ -83,22 +110,27 @@ class FfmpegSource:
 
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""
-        door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._url)
-        async with door:
-            try:
-                reason = await self._run(command(self._program, [*options, "-i", door.url]), connected, on_media)
-            except MediaError as error:
-                reason = error.message
-        raise SourceError(door.failure or reason.removeprefix(_PREAMBLE))
+        try:
+            door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._url)
+            async with door:
+                reason = await self._run(door, options, connected, on_media)
+        except MediaError as error:
+            raise SourceError(error.message) from error
+        raise SourceError(door.failure or door.explain(reason.removeprefix(_PREAMBLE)))
 
-    async def _run(self, argv: Sequence[str], connected: Callable[[Connection], None], on_media: OnMessage) -> str:
+    async def _run(
+        self, door: Door, options: Sequence[str], connected: Callable[[Connection], None], on_media: OnMessage
+    ) -> str:
         """Return why the child has ended."""
-        async with self._children.run(argv) as child:
+        async with self._children.run(command(self._program, [*options, "-i", door.url])) as child:
+            conceal(child, door.secrets)
             try:
                 async with asyncio.timeout(PATIENCE):
                     await child.spoken()
             except TimeoutError:
-                raise SourceError(f"no media within {PATIENCE} s") from None
+                return f"no media within {PATIENCE} s"
+            except MediaError as error:
+                return error.message
             connection = self._pump.add(child.sock, FlvReader(), on_media=on_media)
             connected(connection)
             try:

@@ -19,6 +19,7 @@ class Loopback(ABC):
     """
 
     url: str
+    secrets = ()
 
     def __init__(self, policy: Policy, source: str) -> None:
         """`source` is the caller's URL."""
@@ -45,6 +46,10 @@ class Loopback(ABC):
             task.cancel()
         await asyncio.wait(tasks)
         self._listener.close()
+
+    def explain(self, reason: str) -> str:
+        """Why the child failed, in a user's words."""
+        return reason
 
     async def _accept(self) -> None:
         while True:

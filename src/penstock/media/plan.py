@@ -12,7 +12,12 @@ import msgspec
 _OVER_HTTP = "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg"
 #: Sources that need an FFmpeg child, by the scheme of their URLs, and why: one costs some ten times what the worker
 #: itself needs for a stream.
-_CHILD_SOURCES = {"http": _OVER_HTTP, "https": _OVER_HTTP, "rtsp": "RTSP is spoken by FFmpeg"}
+_CHILD_SOURCES = {
+    "http": _OVER_HTTP,
+    "https": _OVER_HTTP,
+    "rtsp": "RTSP is spoken by FFmpeg",
+    "srt": "SRT is spoken by FFmpeg",
+}
 
 
 def is_http_flv(url: str) -> bool:

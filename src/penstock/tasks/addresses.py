@@ -29,7 +29,9 @@ def split_url(url: str, schemes: Collection[str]) -> SplitResult:
     parts = _split(url)
     if parts.scheme.lower() not in schemes:
         raise ValueError(f"its protocol is none of {', '.join(sorted(schemes))}")
-    if "#" in url:
+    if parts.scheme == "srt":  # there # stands for itself, as in streamid=#!::r=live/stream
+        parts = _split(url.replace("#", "%23"))
+    elif "#" in url:
         raise ValueError("it holds a fragment (#)")
     check_host(parts.hostname or "")
     return parts

@@ -12,6 +12,7 @@ from penstock.errors import (
     InvalidToUrl,
     Unsupported,
 )
+from penstock.media import srt
 from penstock.tasks import times
 from penstock.tasks.addresses import MAX_URL, check_stream, split_host, split_url
 from penstock.tasks.families.pull import PullSpec, destination
@@ -25,7 +26,7 @@ REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
 #: The vendor documents all of these; the next two say which of them this build speaks.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
-SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp"})
+SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SERVED_SINKS = frozenset({"rtmp", "rtmps"})
 _PORTS = {"rtmp": 1935, "rtmps": 443}
 
@@ -133,6 +134,8 @@ def _check_served(spec: PullSpec) -> None:
 def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> None:
     if parts.scheme not in served:
         raise Unsupported(f"{field}: the protocol {parts.scheme} is not served yet.")
+    if parts.scheme == "srt":
+        srt.parse(parts.geturl())
     if parts.scheme not in ("rtmp", "rtmps"):
         return
     if parts.username is not None:
