@@ -59,7 +59,7 @@ class Edges:
 
     def __init__(self) -> None:
         self.all = [
-            Edge(name="north", area=Area.DOMESTIC, rtmp="127.0.0.1:1935", http="127.0.0.1:8080"),
+            Edge(name="north", area=Area.DOMESTIC, rtmp="127.0.0.1", http="127.0.0.1:8080", https="127.0.0.1"),
             Edge(name="south", area=Area.OVERSEAS, rtmp="127.0.0.1:1936"),
         ]
 

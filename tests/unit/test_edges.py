@@ -62,6 +62,7 @@ async def test_files_edges_have_the_commands_fields(store: SqlStore) -> None:
         labels = { rack = "7" }
         rtmp = "10.0.0.1:1935"
         http = "10.0.0.1"
+        https = "10.0.0.1:8443"
         host = "cdn.example.com"
         path = "/x/{stream}"
         query = "token=s3cret"
@@ -74,6 +75,7 @@ async def test_files_edges_have_the_commands_fields(store: SqlStore) -> None:
             labels={"rack": "7"},
             rtmp="10.0.0.1:1935",
             http="10.0.0.1",
+            https="10.0.0.1:8443",
             host="cdn.example.com",
             path="/x/{stream}",
             query="token=s3cret",
@@ -108,7 +110,7 @@ async def test_files_edge_is_not_removed_by_command(store: SqlStore) -> None:
         (written("a b"), "edge 'a b' (from {}): name: An edge's name is"),
         (written("a") + written("a"), "edge 'a' (from {}): name: Another edge of the file has this name."),
         (written("c"), "edge 'c' (from {}): name: is registered by command, too"),
-        (written("b", ""), "edge 'b' (from {}): rtmp: An edge serves RTMP (rtmp), HTTP (http), or both."),
+        (written("b", ""), "edge 'b' (from {}): rtmp: An edge serves RTMP (rtmp), HTTP (http), HTTPS"),
         (written("b", 'http = "h:x"'), "edge 'b' (from {}): http: 'h:x' cannot be used"),
         (written("b", "rtmp = 1935"), "edge 'b' (from {}): rtmp: Expected `str`, got `int`."),
         (written("b", 'concurrency = "many"'), "edge 'b' (from {}): concurrency: Expected `int`, got `str`."),

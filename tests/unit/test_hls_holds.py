@@ -16,6 +16,7 @@ from penstock.media.warming import watch_with
 from penstock.net import Policy
 from tests.e2e.nginx import Nginx
 from tests.http_peer import FORBIDDEN, HERE, Answer, Server
+from tests.tls_front import TlsFront
 
 POLICY = Policy([ipaddress.ip_network("127.0.0.2/32")])
 #: As MPEG-TS begins, long enough to be drained.
@@ -28,7 +29,7 @@ location ~ m3u8$ {{ proxy_pass {origin}; }}
 """
 
 
-def hold(port: int, host: str = HERE) -> Hold:
+def hold(port: int, host: str = HERE, *, tls: bool = False) -> Hold:
     """A stream on an edge that viewers know as play.example.com."""
     return Hold(
         id="e/hls",
@@ -36,6 +37,7 @@ def hold(port: int, host: str = HERE) -> Hold:
         area="domestic",
         url="http://play.example.com/live/test.m3u8",
         protocol="hls",
+        tls=tls,
         host=host,
         port=port,
         vhost="play.example.com",
@@ -50,9 +52,9 @@ def text(first: int, last: int, *, before: str = "", after: str = "", name: str 
     return "\n".join([*head, *lines, after, ""]).encode()
 
 
-async def watch(wanted: Hold) -> Watched:
+async def watch(wanted: Hold, policy: Policy = POLICY) -> Watched:
     """Watch it until its newest segments are there."""
-    return await watch_with(POLICY, Drain(tick=0.02))(wanted)
+    return await watch_with(policy, Drain(tick=0.02))(wanted)
 
 
 async def fails(wanted: Hold) -> str:
@@ -147,6 +149,22 @@ async def test_every_rendition_is_watched() -> None:
         assert asked == edge.pages.keys()
         assert all("\r\nHost: play.example.com\r\n" in head for head in edge.heads)
         watched.close("")
+
+
+async def test_segments_over_https_are_fetched_whole(tmp_path: Path) -> None:
+    async with Server() as edge:
+        edge.pages |= {"/live/test.m3u8": Answer(text(0, 1)), "/live/0.ts": Answer(SEGMENT)}
+        whole, broken = Answer(SEGMENT), Answer(SEGMENT, headers=(f"Content-Length: {2 * len(SEGMENT)}",), length=False)
+        with TlsFront(tmp_path, edge.port, host=HERE) as front:
+            wanted, trusting = hold(front.port, FORBIDDEN, tls=True), Policy(insecure_hosts=["play.example.com"])
+            edge.pages["/live/1.ts"] = broken
+            with pytest.raises(MediaError, match="a segment breaks off"):
+                await watch(wanted, trusting)
+            edge.pages["/live/1.ts"] = whole
+            watched = await watch(wanted, trusting)
+            assert watched.received > 2 * len(SEGMENT)
+            watched.close("")
+            assert "the certificate of play.example.com is not trusted" in await fails(wanted)
 
 
 async def test_stream_that_ends_or_stands_still_is_told_of() -> None:

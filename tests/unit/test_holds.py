@@ -3,10 +3,12 @@
 import asyncio
 import ipaddress
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from penstock.api.certificate import own_files
 from penstock.errors import AddressRefused, MediaError
 from penstock.media.hold.door import EdgeDoor
 from penstock.media.hold.drain import Drain
@@ -20,14 +22,17 @@ from tests.http_peer import FORBIDDEN, HERE, Answer, Server, redirect
 from tests.packets import AVC_HEADER, Clip, picture, sound
 from tests.rtmp_peer import Arrival, Origin
 from tests.rtmp_wire import AUDIO, VIDEO, Message, flv_file
+from tests.tls_front import TlsFront
 
 MEDIA = Clip(seconds=20).messages()
 POLICY = Policy([ipaddress.ip_network("127.0.0.2/32")])
 
 
-def hold(port: int, path: str = "/live/test", *, protocol: str = "rtmp", host: str = "127.0.0.1", **more: str) -> Hold:
+def hold(
+    port: int, path: str = "/live/test", *, protocol: str = "rtmp", host: str = "127.0.0.1", **more: object
+) -> Hold:
     """A stream on an edge that viewers know as play.example.com; the network policy forbids its address."""
-    values = {"id": f"e/{protocol}", "edge": "e", "area": "domestic", "vhost": "play.example.com", "query": ""} | more
+    values = {"id": f"e/{protocol}", "edge": "e", "area": "domestic", "vhost": "play.example.com"} | more
     return Hold(
         **values,  # type: ignore[arg-type]
         url=f"rtmp://play.example.com{path}",
@@ -261,6 +266,34 @@ async def test_redirection_to_the_edge_itself_is_followed() -> None:
         watched = await watch_forbidding_all(over_http(edge, "/live/test.flv"))
         assert edge.heads[1].startswith("GET /2/test.flv?session=7 HTTP/1.1")
         watched.close("")
+
+
+async def test_flv_over_https_is_held_as_it_comes_when_its_keyframe_has_come(tmp_path: Path) -> None:
+    """Nobody decrypts what is thrown away; the edge's certificate is that of the name that viewers use."""
+    async with Server() as edge:
+        edge.pages["/live/test.flv"] = Answer(FLV, endless=True)
+        with TlsFront(tmp_path, edge.port, host=HERE) as front:
+            wanted = hold(front.port, "/live/test.flv", protocol="flv", tls=True)
+            watched = await watch(wanted, Policy(insecure_hosts=["play.example.com"]))
+            holding = await received(watched, 8_000_000)
+            watched.close("enough")
+            assert await reason(holding) == "enough"
+            assert "\r\nHost: play.example.com\r\n" in edge.heads[0]
+            with pytest.raises(MediaError, match=r"the certificate of play\.example\.com is not trusted"):
+                await watch(wanted)
+
+
+async def test_nginx_that_ends_a_stream_over_https_is_noticed(tmp_path: Path) -> None:
+    files = own_files(tmp_path / "tls", ["play.example.com"], now=datetime.now(UTC))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    tls = f"listen 127.0.0.1:{port} ssl; ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
+    with Nginx(tmp_path, http=tls) as edge:
+        (edge.www / "live").mkdir()
+        (edge.www / "live" / "test.flv").write_bytes(FLV)
+        wanted = hold(port, "/live/test.flv", protocol="flv", tls=True)
+        watched = await watch(wanted, Policy(insecure_hosts=["play.example.com"]))
+        assert await reason(asyncio.ensure_future(watched.hold())) == "closed by the peer"
 
 
 async def watch_forbidding_all(wanted: Hold) -> Watched:

@@ -12,7 +12,7 @@ from penstock.tasks.model import Area, Desired, Edge, HoldStatus, Observed, Stat
 from tests.unit.making import HOUR, NOW
 
 EDGES = (
-    Edge(name="north", area=Area.DOMESTIC, rtmp="10.0.0.1", http="10.0.0.1:8080"),
+    Edge(name="north", area=Area.DOMESTIC, rtmp="10.0.0.1", http="10.0.0.1:8080", https="10.0.0.1"),
     Edge(name="south", area=Area.GLOBAL, rtmp="[fd00::1]:1936", host="live.example", query="key=s3cret", concurrency=5),
 )
 
@@ -74,7 +74,8 @@ class TestPlan:
     def test_edge_that_does_not_serve_the_protocol_is_left_out(self) -> None:
         plan = preload.plan(task("https://play.example/live/a.m3u8"), EDGES)
 
-        assert [(hold.id, hold.protocol, hold.port) for hold in plan.holds] == [("north/hls", "hls", 8080)]
+        [hold] = plan.holds
+        assert (hold.id, hold.protocol, hold.port, hold.tls) == ("north/hls", "hls", 443, True)
         assert plan.end.end_at == NOW + HOUR
         assert (plan.sources, plan.sinks) == ((), ())
 
@@ -133,8 +134,11 @@ def test_url_that_cannot_be_preloaded_is_refused(url: str, why: str) -> None:
 
 def test_url_that_no_edge_serves_is_refused() -> None:
     preload.check("http://play.example/a.flv", "play.example", EDGES, hls=True)
-    with pytest.raises(InvalidSourceUrl, match="no edge node"):
+    with pytest.raises(InvalidSourceUrl, match=r"no edge node of the area serves HTTP\."):
         preload.check("http://play.example/a.flv", "play.example", EDGES[1:], hls=True)
+    plain = [Edge(name="e", area=Area.GLOBAL, http="10.0.0.1")]
+    with pytest.raises(InvalidSourceUrl, match="no edge node of the area serves HTTPS"):
+        preload.check("https://play.example/a.flv", "play.example", plain, hls=True)
     with pytest.raises(InvalidSourceUrl, match="no edge node"):
         preload.check("rtmp://play.example/live/a", "play.example", (), hls=True)
 

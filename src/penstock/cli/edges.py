@@ -20,12 +20,13 @@ def add(
     area: Annotated[Area, typer.Option(help="Whom it serves; global: everybody.")],
     rtmp: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it serves RTMP.")] = "",
     http: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it serves FLV and HLS over HTTP.")] = "",
+    https: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it serves them over HTTPS.")] = "",
     host: Annotated[str, typer.Option(metavar="HOST", help="What viewers call it; else the play URL's host.")] = "",
     path: Annotated[
         str, typer.Option(help="What viewers ask for, made of {path} (the play URL's), {app} and {stream}.")
     ] = "{path}",
     query: Annotated[str, typer.Option(metavar="KEY=VALUE", help="Added to the play URL's query.")] = "",
-    concurrency: Annotated[int, typer.Option(metavar="N", help="Streams that may be held there; 0: no limit.")] = 0,
+    concurrency: Annotated[int, typer.Option(metavar="N", help="Streams that a worker holds there at most.")] = 0,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="For people; may be repeated.")] = None,
     data: Data = DATA,
     config: File = None,
@@ -40,6 +41,7 @@ def add(
         labels=read_labels(label or []),
         rtmp=rtmp,
         http=http,
+        https=https,
         host=host,
         path=path,
         query=query,
@@ -61,7 +63,7 @@ def list_all(data: Data = DATA, config: File = None, as_json: Json = False) -> N
     if as_json:
         print_json([_shown(edge) for edge in edges])
         return
-    columns = ["name", "area", "rtmp", "http", "host", "path", "concurrency", "labels", "origin"]
+    columns = ["name", "area", "rtmp", "http", "https", "host", "path", "concurrency", "labels", "origin"]
     print_table(columns, [[str(_shown(edge)[column] or "") for column in columns] for edge in edges])
 
 
@@ -103,6 +105,7 @@ def _shown(edge: Edge) -> dict[str, object]:
         "labels": labels,
         "rtmp": edge.rtmp,
         "http": edge.http,
+        "https": edge.https,
         "host": edge.host,
         "path": edge.path,
         "query": "***" if edge.query else "",

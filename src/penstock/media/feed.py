@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import select
 import socket
 import ssl
@@ -96,6 +97,12 @@ class Feed(asyncio.Protocol):
         """Return a number that is no descriptor's."""
         return self._number
 
+    def descriptor(self) -> int:
+        """Return the descriptor of the socket under the transport. Raise `MediaError` if that is closed."""
+        if self._ended or self._transport is None or self._transport.is_closing():
+            raise MediaError("closed by the peer")
+        return int(self._transport.get_extra_info("socket").fileno())
+
     def recv_into(self, buffer: bytearray) -> int:
         """As `socket.recv_into`."""
         size = min(len(buffer), len(self._unread))
@@ -134,6 +141,19 @@ class Feed(asyncio.Protocol):
         if self._transport is not None:
             # A pipe's transport knows no `abort`: it has nothing to deliver.
             getattr(self._transport, "abort", self._transport.close)()
+
+
+def bare(wire: socket.socket | Feed) -> socket.socket:
+    """Return the socket under a connection, for who wants none of its content: what TLS holds of it is dropped.
+
+    Raise `MediaError` if the peer has closed it.
+    """
+    if not isinstance(wire, Feed):
+        return wire
+    try:
+        return socket.socket(fileno=os.dup(wire.descriptor()))
+    finally:
+        wire.close()
 
 
 async def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> Feed:

@@ -106,6 +106,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     #: RTMP play, FLV over HTTP, or an HLS playlist with its segments.
     protocol: Literal["rtmp", "flv", "hls"]
+    #: Whether FLV or HLS comes over HTTPS.
+    tls: bool = False
     #: Where to connect: the operator's own address, which no network policy is asked about.
     host: str
     port: int
@@ -116,7 +118,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     #: What follows the question mark, with its secrets; empty: nothing.
     query: str = ""
-    #: How many streams may be held on this edge at once; 0: no limit.
+    #: How many streams one worker may hold on this edge at once; 0: no limit.
     concurrency: int = 0
 
 

@@ -157,7 +157,7 @@ class Viewers:
 
 def _stream(hold: Hold) -> tuple[object, ...]:
     """What is the same viewer."""
-    return hold.edge, hold.protocol, hold.host, hold.port, hold.vhost, hold.path, hold.query, hold.concurrency
+    return hold.edge, hold.protocol, hold.tls, hold.host, hold.port, hold.vhost, hold.path, hold.query, hold.concurrency
 
 
 class Warming:

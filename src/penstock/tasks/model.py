@@ -109,16 +109,17 @@ class Edge(Struct):
     area: Area
     #: For people and scripts; nothing is decided by them.
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
-    #: ``HOST:PORT`` of RTMP, and of HTTP (FLV and HLS); empty: not served.
+    #: ``HOST:PORT`` of RTMP, and of HTTP and HTTPS (FLV and HLS); empty: not served.
     rtmp: str = ""
     http: str = ""
+    https: str = ""
     #: The host that a viewer names there (``Host``, or RTMP's vhost); empty: that of the play URL.
     host: str = ""
     #: What a viewer asks for there, made of ``{path}`` (the play URL's own, slash and all), ``{app}`` and ``{stream}``.
     path: str = "{path}"
     #: Added to the play URL's query, a token for instance: ``key=value``; sealed in the store.
     query: str = ""
-    #: Streams that may be held there at once; 0: no limit.
+    #: Streams that one worker may hold there at once; 0: no limit.
     concurrency: int = 0
     origin: EdgeOrigin = EdgeOrigin.COMMAND
 

@@ -123,9 +123,10 @@ def _check(edge: Edge) -> None:
     """Raise `InvalidField` for what no viewer could use."""
     if not _NAME.fullmatch(edge.name):
         raise InvalidField("name", "An edge's name is 1 to 64 letters, digits, dots, hyphens or underscores.")
-    if not (edge.rtmp or edge.http):
-        raise InvalidField("rtmp", "An edge serves RTMP (rtmp), HTTP (http), or both.")
-    for field, address in (("rtmp", edge.rtmp), ("http", edge.http), ("host", edge.host)):
+    addresses = {"rtmp": edge.rtmp, "http": edge.http, "https": edge.https}
+    if not any(addresses.values()):
+        raise InvalidField("rtmp", "An edge serves RTMP (rtmp), HTTP (http), HTTPS (https), or several of them.")
+    for field, address in (*addresses.items(), ("host", edge.host)):
         try:
             if address:
                 check_host(split_host(address)[0])

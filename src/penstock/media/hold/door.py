@@ -7,9 +7,7 @@ from urllib.parse import urlsplit
 from penstock.media.plan import Hold
 from penstock.net import Policy
 
-#: By what an edge that is asked over HTTP may send us on: what the kernel cannot read it cannot throw away.
-PROTOCOLS = ("http",)
-_USUAL_PORTS = {"rtmp": 1935, "http": 80}
+_USUAL_PORTS = {"rtmp": 1935, "http": 80, "https": 443}
 
 
 class EdgeDoor:
@@ -18,9 +16,10 @@ class EdgeDoor:
     def __init__(self, policy: Policy, hold: Hold) -> None:
         self._policy = policy
         self._host, self._port = hold.host, hold.port
-        scheme = "rtmp" if hold.protocol == "rtmp" else "http"
+        #: How it is asked; it may not send us on by another protocol.
+        self.scheme = "rtmp" if hold.protocol == "rtmp" else "https" if hold.tls else "http"
         #: What is asked for there.
-        self.url = f"{scheme}://{hold.vhost}{hold.path}{f'?{hold.query}' if hold.query else ''}"
+        self.url = f"{self.scheme}://{hold.vhost}{hold.path}{f'?{hold.query}' if hold.query else ''}"
         self._own = {_place(self.url), (hold.host.lower(), hold.port)}
 
     async def connect(self, url: str, *, patience: float = 10) -> socket.socket:

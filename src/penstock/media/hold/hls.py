@@ -4,16 +4,16 @@ A segment's beginning is looked at, the rest is drained.
 """
 
 import asyncio
-import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from penstock.errors import SourceError
-from penstock.media.hold.door import PROTOCOLS, EdgeDoor
+from penstock.media.feed import Feed
+from penstock.media.hold.door import EdgeDoor
 from penstock.media.hold.drain import CLOSED, Drain, Held
 from penstock.media.hold.playlist import Master, Playlist, parse
 from penstock.media.hold.proof import FIRST_KEYFRAME, STALL
-from penstock.media.http import get
+from penstock.media.http import Response, get
 
 #: Players begin so many segments before the end (RFC 8216, section 6.3.3).
 NEWEST = 3
@@ -52,14 +52,15 @@ class HlsWatched:
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._renditions: list[_Rendition] = []
-        self._held: Held | None = None
+        #: The segment that comes now.
+        self._under_way: Held | Response | None = None
         self._received = 0
         self.sent = 0
         self._closed: asyncio.Future[str] = self._loop.create_future()
 
     @property
     def received(self) -> int:
-        return self._received + (self._held.received if self._held else 0)
+        return self._received + (self._under_way.received if self._under_way else 0)
 
     @property
     def stall(self) -> float:
@@ -117,7 +118,7 @@ class HlsWatched:
             await self._fetch(url, playlist.encrypted)
 
     async def _playlist(self, url: str) -> Master | Playlist:
-        response = await get(self._door, url, PROTOCOLS)
+        response = await get(self._door, url, [self._door.scheme])
         try:
             async with asyncio.timeout(_SEGMENT):
                 text = await response.read_all(_MAX_PLAYLIST)
@@ -130,7 +131,7 @@ class HlsWatched:
 
     async def _fetch(self, url: str, encrypted: bool) -> None:
         """Fetch one segment, and throw it away."""
-        if urlsplit(url).scheme != "http":
+        if urlsplit(url).scheme != self._door.scheme:
             raise SourceError(f"a segment is served by another protocol ({urlsplit(url).scheme})")
         try:
             async with asyncio.timeout(_SEGMENT):
@@ -139,7 +140,7 @@ class HlsWatched:
             raise SourceError(f"a segment has not come within {_SEGMENT:g} s") from None
 
     async def _fetch_all(self, url: str, encrypted: bool) -> None:
-        response = await get(self._door, url, PROTOCOLS)
+        response = await get(self._door, url, [self._door.scheme])
         try:
             begin = b""
             while len(begin) <= _PACKET and (data := await response.read()):
@@ -147,20 +148,27 @@ class HlsWatched:
             if not begin or not (encrypted or _is_media(begin)):
                 named = f" (the edge calls it {response.media_type})" if response.media_type else ""
                 raise SourceError(f"a segment holds no media{named}")
-        except BaseException:
-            response.close()
-            raise
-        assert isinstance(response.sock, socket.socket), "it comes by no other wire, wherever an edge sends us"
-        held = self._held = self._drain.add(response.sock, received=response.received)
-        try:
-            reason = await held.wait_closed()
+            await self._throw_away(response)
         finally:
-            held.close("")
-            self._held = None
-            self._received += held.received
-        if reason != CLOSED:
-            raise SourceError(reason)
-        if response.length is not None and held.received < response.length:
+            response.close()
+            self._received += self._under_way.received if self._under_way else 0
+            self._under_way = None
+
+    async def _throw_away(self, response: Response) -> None:
+        """Take the rest of a segment. Of TLS it must be decrypted: else nobody knows how much has come."""
+        if isinstance(response.sock, Feed):
+            self._under_way = response
+            while await response.read():
+                pass
+        else:
+            held = self._under_way = self._drain.add(response.sock, received=response.received)
+            try:
+                reason = await held.wait_closed()
+            finally:
+                held.close("")
+            if reason != CLOSED:
+                raise SourceError(reason)
+        if response.length is not None and self._under_way.received < response.length:
             raise SourceError("a segment breaks off")
 
 

@@ -20,8 +20,8 @@ from penstock.tasks.model import Area, Edge, HoldStatus, Observed, State, Struct
 
 FAMILY = "preload"
 
-#: Ports where an edge's address names none.
-PORTS = {"rtmp": 1935, "http": 80}
+#: Ports where an address names none, by the scheme of the play URL.
+PORTS = {"rtmp": 1935, "http": 80, "https": 443}
 #: Longest time from start to end, and how long a task runs if its end is not given, in ms.
 MAX_SPAN, DEFAULT_SPAN = 6 * times.HOUR, times.HOUR
 #: How far in the past a start may lie, in ms: clocks differ, and calls take time.
@@ -33,8 +33,6 @@ LAST_WORD = 10 * times.SECOND
 WARM = "flowing"
 
 Protocol = Literal["rtmp", "flv", "hls"]
-#: What a viewer does not name, by the scheme of the play URL.
-_USUAL = {"rtmp": ":1935", "http": ":80", "https": ":443"}
 _PLACE = re.compile(r"\{(path|app|stream)\}")
 
 
@@ -96,8 +94,8 @@ def check(play_url: str, domain: str, edges: Sequence[Edge], *, hls: bool) -> No
             raise ValueError("its host is not DomainName")
         if protocol == "hls" and not hls:
             raise ValueError("HLS is switched off (preload.hls)")
-        if not any(address_of(edge, protocol) for edge in edges):
-            raise ValueError(f"no edge node of the area serves {protocol}")
+        if not any(address_of(edge, parts.scheme) for edge in edges):
+            raise ValueError(f"no edge node of the area serves {parts.scheme.upper()}")
     except ValueError as error:
         raise InvalidSourceUrl(f"PlayUrl: {error}.") from None
 
@@ -148,7 +146,7 @@ def plan(task: Task, edges: Sequence[Edge]) -> Plan:
     spec = decode(task.spec)
     parts = _split(spec.play_url)
     protocol = protocol_of(parts)
-    holds = (_hold(edge, address_of(edge, protocol), spec.play_url, parts, protocol) for edge in edges)
+    holds = (_hold(edge, spec.play_url, parts, protocol) for edge in edges)
     return Plan(holds=tuple(hold for hold in holds if hold), end=EndRules(end_at=task.end_at))
 
 
@@ -156,22 +154,21 @@ def hold(edge: Edge, play_url: str) -> Hold:
     """What a viewer of this URL watches on an edge. Raise `InvalidSourceUrl` if it serves no such stream."""
     try:
         parts = _split(play_url)
-        protocol = protocol_of(parts)
-        found = _hold(edge, address_of(edge, protocol), play_url, parts, protocol)
+        found = _hold(edge, play_url, parts, protocol_of(parts))
         if found is None:
-            raise ValueError(f"the edge does not serve {protocol}")
+            raise ValueError(f"the edge does not serve {parts.scheme.upper()}")
     except ValueError as error:
         raise InvalidSourceUrl(f"PlayUrl: {error}.") from None
     return found
 
 
-def address_of(edge: Edge, protocol: Protocol) -> str:
-    """``HOST[:PORT]`` where an edge serves a protocol; empty: it does not."""
-    return edge.rtmp if protocol == "rtmp" else edge.http
+def address_of(edge: Edge, scheme: str) -> str:
+    """``HOST[:PORT]`` where an edge serves play URLs of a scheme; empty: it does not."""
+    return {"rtmp": edge.rtmp, "http": edge.http, "https": edge.https}[scheme]
 
 
-def _hold(edge: Edge, address: str, url: str, parts: SplitResult, protocol: Protocol) -> Hold | None:
-    if not address:
+def _hold(edge: Edge, url: str, parts: SplitResult, protocol: Protocol) -> Hold | None:
+    if not (address := address_of(edge, parts.scheme)):
         return None
     host, port = split_host(address)
     return Hold(
@@ -180,9 +177,10 @@ def _hold(edge: Edge, address: str, url: str, parts: SplitResult, protocol: Prot
         area=edge.area,
         url=url,
         protocol=protocol,
+        tls=parts.scheme == "https",
         host=host,
-        port=port or PORTS["rtmp" if protocol == "rtmp" else "http"],
-        vhost=edge.host or parts.netloc.lower().removesuffix(_USUAL[parts.scheme]),
+        port=port or PORTS[parts.scheme],
+        vhost=edge.host or parts.netloc.lower().removesuffix(f":{PORTS[parts.scheme]}"),
         path=_path(edge.path, parts.path),
         query="&".join(filter(None, [parts.query, edge.query])),
         concurrency=edge.concurrency,
