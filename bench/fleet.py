@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from bench.describe import cpu_s
-from penstock.tasks.accounts import NewAccount
-from tests.aliyun.signing import SET, Signer
+from tests.aliyun.signing import SET, Signer, signer_of
 from tests.e2e.running import PenstockServer, penstock
 from tests.packets import AVC_HEADER, picture
 from tests.rtmp_wire import VIDEO, Message, flv_file
@@ -56,18 +55,6 @@ def table(number: int, port: int) -> str:
     return f'[[edge]]\nname = "e{number}"\narea = "global"\nhttp = "{where}"\n'
 
 
-class Api:
-    """Where a server's API is, for who signs."""
-
-    def __init__(self, server: PenstockServer) -> None:
-        self.host = server.http.removeprefix("http://")
-        name, _, port = self.host.rpartition(":")
-        self.address = name, int(port)
-
-    def now(self) -> int:
-        return time.time_ns() // 1_000_000
-
-
 def processes(signer: Signer) -> list[int]:
     """How warm each stream is, in percent."""
     rows = signer.v1(parameters={"DomainName": DOMAIN}).tree["PreloadTasks"]["PreloadTask"]
@@ -83,8 +70,7 @@ def measure(folder: Path, port: int) -> int:
     env = {"PENSTOCK_PRELOAD_RATE": str(RATE), "PENSTOCK_API_RATE_LIMIT": "0"}
     server = PenstockServer(folder, made, workers=1, env=env).start()
     try:
-        keys = {name: made[name] for name in ("name", "app_id", "secret_id", "secret_key")}
-        signer = Signer(Api(server), NewAccount(**keys, sdk_apps=()))
+        signer = signer_of(server.http, made)
         urls = ",".join(f"http://{DOMAIN}/live/{number}.flv" for number in range(STREAMS))
         began = time.monotonic()
         assert signer.v1(SET, {"DomainName": DOMAIN, "Area": "global", "PlayUrl": urls}).status == 200

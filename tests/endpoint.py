@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock.api.aliyun.live import live as preload
+from penstock.api.aliyun.nonces import Nonces
 from penstock.api.aliyun.wire import Aliyun
 from penstock.api.door import Door
 from penstock.api.limits import Rates
@@ -90,7 +91,8 @@ class Endpoint:
         preloads = PreloadTasks(
             self.store, clock=self.now, hints=self.hints, live=self.reports, edges=self.edges, hls=hls
         )
-        self.aliyun = Aliyun([preload(preloads)], door=self.door, clock=self.now, nested=nested)
+        self.nonces = Nonces(data / "nonces", self.now())
+        self.aliyun = Aliyun([preload(preloads)], door=self.door, clock=self.now, nonces=self.nonces, nested=nested)
         self.tencent = Tencent([live(tasks)], door=self.door, clock=self.now)
         self.app = create_app([self.aliyun, self.tencent], obstacle=self._obstacle, metrics=Metrics(self.reports.load))
         self._loop = asyncio.new_event_loop()
@@ -137,6 +139,7 @@ class Endpoint:
         self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join()
         self.store.close()
+        self.nonces.close()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,18 @@ class Called(Protocol):
     @property
     def host(self) -> str: ...
     def now(self) -> int: ...
+
+
+class Served:
+    """The API of a server that runs by itself."""
+
+    def __init__(self, url: str) -> None:
+        self.host = url.removeprefix("http://")
+        name, _, port = self.host.rpartition(":")
+        self.address = name, int(port)
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
 
 
 class Answer(NamedTuple):
@@ -137,6 +150,12 @@ class Signer:
             return Answer(response.status, response.headers.get("content-type", ""), response.read())
         finally:
             connection.close()
+
+
+def signer_of(url: str, made: Mapping[str, Any]) -> Signer:
+    """For the API at `url` and the account that `penstock account create --json` told of."""
+    keys = {name: made[name] for name in ("name", "app_id", "secret_id", "secret_key")}
+    return Signer(Served(url), NewAccount(**keys, sdk_apps=()))
 
 
 def domain_of(endpoint: Endpoint, account: NewAccount) -> str:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -10,6 +13,7 @@ import pytest
 
 from penstock.api.aliyun import signature
 from penstock.api.aliyun.codes import ApiError
+from penstock.api.aliyun.nonces import Nonces
 from penstock.api.limits import Rates, Turns
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount, enable_account, rotate_key, set_service
@@ -151,6 +155,14 @@ def test_clock_that_is_wrong_is_refused(endpoint: Endpoint, caller: Signer, doma
     assert caller.v3(parameters=given, x_acs_date=wrong).refusal == (400, "InvalidTimeStamp.Expired")
 
 
+@contextmanager
+def remembering(folder: Path, now: int = 0) -> Iterator[Nonces]:
+    """Nonces that are kept there."""
+    nonces = Nonces(folder / "nonces", now)
+    yield nonces
+    nonces.close()
+
+
 class TestNonces:
     """A call that is sent again is refused, for as long as its time would let it in."""
 
@@ -170,24 +182,65 @@ class TestNonces:
 
         assert caller.v1(parameters={"DomainName": domain}, SignatureNonce="shared").status == 200
 
-    def test_nonces_are_forgotten_when_their_time_is_over(self) -> None:
-        nonces = signature.Nonces()
-        nonces.use("key", "a", 0)
-        with pytest.raises(ApiError):
-            nonces.use("key", "a", 2 * signature.WINDOW - 1)
-        nonces.use("key", "b", 2 * signature.WINDOW)
+    def test_nonces_are_forgotten_when_their_time_is_over(self, tmp_path: Path) -> None:
+        with remembering(tmp_path) as nonces:
+            nonces.use("key", "a", 0)
+            with pytest.raises(ApiError):
+                nonces.use("key", "a", 2 * signature.WINDOW - 1)
+            nonces.use("key", "b", 2 * signature.WINDOW)
 
-        nonces.use("key", "a", 2 * signature.WINDOW)
+            nonces.use("key", "a", 2 * signature.WINDOW)
 
-    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(signature.Nonces, "MOST", 3)
-        nonces = signature.Nonces()
-        for nonce in "abcd":
-            nonces.use("key", nonce, 0)
+    def test_nonces_are_remembered_over_a_restart_as_long_as_they_must(self, tmp_path: Path) -> None:
+        with remembering(tmp_path) as nonces:
+            nonces.use("key", "a", 0)
+            nonces.use("key", "b", 1000)
+        with remembering(tmp_path, now=2 * signature.WINDOW) as nonces:
+            with pytest.raises(ApiError):
+                nonces.use("key", "b", 2 * signature.WINDOW)
+            nonces.use("other", "b", 2 * signature.WINDOW)
+            nonces.use("key", "a", 2 * signature.WINDOW)
 
-        nonces.use("key", "a", 0)
-        with pytest.raises(ApiError):
-            nonces.use("key", "d", 0)
+    def test_call_that_was_cut_off_spoils_none_before_it(self, tmp_path: Path) -> None:
+        with remembering(tmp_path) as nonces:
+            nonces.use("key", "a", 0)
+        with (tmp_path / "nonces").open("ab") as file:
+            file.write(b"\0" * 7)
+        for nonce in "bc":
+            with remembering(tmp_path) as nonces:
+                nonces.use("key", nonce, 0)
+        with remembering(tmp_path) as nonces:
+            for nonce in "abc":
+                with pytest.raises(ApiError):
+                    nonces.use("key", nonce, 0)
+
+    def test_memory_and_file_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Nonces, "MOST", 3)
+        with remembering(tmp_path) as nonces:
+            for nonce in range(20_000):
+                nonces.use("key", str(nonce), 0)
+
+            nonces.use("key", "0", 0)
+            with pytest.raises(ApiError):
+                nonces.use("key", "19999", 0)
+        assert (tmp_path / "nonces").stat().st_size < 200_000
+
+    def test_full_disk_refuses_no_call_and_spoils_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with remembering(tmp_path) as nonces:
+            nonces.use("key", "a", 0)
+            write = os.write
+            monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+            for nonce in "bc":
+                nonces.use("key", nonce, 0)
+                with pytest.raises(ApiError):
+                    nonces.use("key", nonce, 0)
+            monkeypatch.undo()
+        with remembering(tmp_path) as nonces:
+            nonces.use("key", "b", 0)
+            with pytest.raises(ApiError):
+                nonces.use("key", "a", 0)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])

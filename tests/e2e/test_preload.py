@@ -1,12 +1,15 @@
 """A preload from the vendor's own client to real edges: `penstock serve`, two nginx edges of two areas, one origin."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.aliyun.signing import Answer, signer_of
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import penstock
@@ -114,6 +117,23 @@ def test_overlapping_tasks_send_one_viewer_to_an_edge(penstock_server: ServerFac
         until(lambda: shown(server, first["id"])["edges"][0]["warm_ms"] is not None, within=30)
         # One that holds, and one that measured what it left.
         until(lambda: [viewer.closed for viewer in edge.connections] == [False, True])
+
+
+def test_call_that_is_sent_again_is_refused_also_after_a_restart(penstock_server: ServerFactory) -> None:
+    server = penstock_server(workers=1)
+    server.command("domain", "add", DOMAIN)
+    caller = signer_of(server.http, server.account("demo"))
+
+    def call_again() -> Answer:
+        return caller.v1(parameters={"DomainName": DOMAIN}, SignatureNonce="once")
+
+    assert call_again().status == 200
+    for ending in (signal.SIGKILL, signal.SIGTERM):
+        api = server.pid_of("api")
+        os.kill(api, ending)
+        until(lambda pid=api: server.pid_of("api") not in (None, pid), what="another API serves")  # type: ignore[misc]
+        assert call_again().refusal == (400, "SignatureNonceUsed")
+        assert caller.v1(parameters={"DomainName": DOMAIN}).status == 200
 
 
 def test_dead_workers_holds_are_taken_up_by_another_one_until_the_same_end(penstock_server: ServerFactory) -> None:

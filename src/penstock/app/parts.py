@@ -57,6 +57,7 @@ def _run(part: "Part", leash: int | None) -> None:
 async def _api(config: Config, leash: "Leash") -> None:
     from penstock.api import tls
     from penstock.api.aliyun.live import live as aliyun_live
+    from penstock.api.aliyun.nonces import Nonces
     from penstock.api.aliyun.wire import Aliyun
     from penstock.api.door import Door
     from penstock.api.limits import Rates
@@ -84,7 +85,8 @@ async def _api(config: Config, leash: "Leash") -> None:
     preloads = PreloadTasks(
         store, clock=clock, hints=sockets, live=sockets, edges=edges, hls=config.preload.hls == "on"
     )
-    aliyun = Aliyun([aliyun_live(preloads)], door=door, clock=clock, nested=config.api.lists == "nested")
+    nonces = Nonces(config.data / "nonces", clock())
+    aliyun = Aliyun([aliyun_live(preloads)], door=door, clock=clock, nonces=nonces, nested=config.api.lists == "nested")
     readiness = Readiness(store, synced=sockets.synced.is_set)
     app = create_app([aliyun, tencent], obstacle=readiness.obstacle, metrics=Metrics(sockets.load, sockets.hub))
     try:
@@ -98,6 +100,7 @@ async def _api(config: Config, leash: "Leash") -> None:
                 group.create_task(serve_http(app, https, tls.context(files)))
     finally:
         store.close()
+        nonces.close()
 
 
 def _tell_certificate(files: "Files", config: Config) -> None:

@@ -101,23 +101,3 @@ def canonical_query(parameters: Pairs) -> str:
 def encoded(text: str) -> str:
     """Percent-encoded by RFC 3986."""
     return quote(text, safe="~")
-
-
-class Nonces:
-    """Which nonces each key has used, for as long as their calls could be sent again."""
-
-    #: Nonces of one key in memory: more than its rates allow in that time. Of more the oldest are forgotten.
-    MOST = 200_000
-
-    def __init__(self) -> None:
-        self._until: dict[str, dict[str, int]] = {}
-
-    def use(self, access_key_id: str, nonce: str, now: int) -> None:
-        """Raise `ApiError` if this key has used it before. `now` in Unix ms, of a call whose signature is right."""
-        used = self._until.setdefault(access_key_id, {})
-        while used and (next(iter(used.values())) <= now or len(used) >= self.MOST):
-            del used[next(iter(used))]
-        if nonce in used:
-            raise codes.nonce_used()
-        # Its time may lie that far in the future, and be good that long after.
-        used[nonce] = now + 2 * WINDOW

@@ -12,7 +12,7 @@ import msgspec
 from penstock.api.aliyun import codes, envelope, signature
 from penstock.api.aliyun.calls import BODY_LIMIT, FORM, call_of, in_form, recognises
 from penstock.api.aliyun.codes import ApiError
-from penstock.api.aliyun.signature import Nonces
+from penstock.api.aliyun.nonces import Nonces
 from penstock.api.door import Action, Door, UnknownKey
 from penstock.api.exchange import replied
 from penstock.api.http import BodyTooLarge, Head, ReadBody, Reply, media_type
@@ -99,13 +99,15 @@ class Exchange(msgspec.Struct, kw_only=True):
 class Aliyun:
     """All Alibaba Cloud services behind one address."""
 
-    def __init__(self, services: Sequence[Service], *, door: Door, clock: Clock, nested: bool = True) -> None:
+    def __init__(
+        self, services: Sequence[Service], *, door: Door, clock: Clock, nonces: Nonces, nested: bool = True
+    ) -> None:
         """`nested`: lists in JSON as the SDKs read them; else as the pages show them."""
         self._services = {service.version: service for service in services}
         self._door = door
         self._clock = clock
         self._nested = nested
-        self._nonces = Nonces()
+        self._nonces = nonces
 
     async def recognises(self, head: Head, read: ReadBody) -> bool:
         """Whether a request is, or tries to be, such a call: what head and query do not say, a form does.
