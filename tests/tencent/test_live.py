@@ -253,7 +253,12 @@ def test_the_limit_of_tasks_is_told_and_kept(endpoint: Endpoint) -> None:
         ({"VodLoopTimes": -1}, "InvalidParameter"),
         ({"WatermarkList": [{"PictureUrl": "http://127.0.0.1/a.png"}]}, "UnsupportedOperation"),
         ({"WatermarkList": [{"PictureUrl": "http://127.0.0.1/$(a).png"}]}, "InvalidParameterValue"),
-        ({"BackupSourceType": "PullLivePushLive"}, "UnsupportedOperation"),
+        ({"BackupSourceType": "PullLivePushLive"}, "InvalidParameterValue"),
+        ({"BackupSourceUrl": "rtmp://127.0.0.1/live/backup"}, "InvalidParameterValue"),
+        (
+            {"BackupSourceType": "PullLivePushLive", "BackupSourceUrl": "rtmp://10.0.0.1/live/backup"},
+            "InvalidParameter.InvalidSourceUrl",
+        ),
         ({"BackupToUrl": "http://127.0.0.1/a/c"}, "InvalidParameter.InvalidBackupToUrl"),
         ({"BackupToUrl": "rtmp://10.0.0.1/a/c"}, "InvalidParameter.InvalidBackupToUrl"),
         ({"BackupToUrl": "srt://127.0.0.1:9000"}, "UnsupportedOperation"),

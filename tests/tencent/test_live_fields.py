@@ -26,7 +26,6 @@ NOT_SERVED: dict[str, Any] = {
     "FileIndex": 1,
     "OffsetTime": 10,
     "BackupSourceType": "PullVodPushLive",
-    "BackupSourceUrl": "rtmp://127.0.0.1/live/backup",
     "WatermarkList": [{"PictureUrl": "http://127.0.0.1/logo.png"}],
 }
 NOT_SERVED_IN_CREATE = {**NOT_SERVED, "RecordTemplateId": "1", "TranscodeTemplateName": "hd"}
@@ -93,6 +92,29 @@ def test_empty_means_that_it_is_not_wanted(client: Client) -> None:
     info = described(client, task_id)
 
     assert {name: info[name] for name in EMPTY} == EMPTY
+
+
+def test_a_backup_source_is_given_changed_and_taken_away(client: Client) -> None:
+    backup = {"BackupSourceType": "PullLivePushLive", "BackupSourceUrl": "rtmp://127.0.0.1/live/backup?key=secret"}
+    task_id = created(client, **backup)
+
+    def shown() -> dict[str, Any]:
+        info = described(client, task_id)
+        return {name: info[name] for name in backup}
+
+    assert shown() == backup
+    for bad in ("not a url", "rtmp://10.0.0.1/live/x", "ftp://127.0.0.1/x"):
+        code, _ = client.refused(MODIFY, TaskId=task_id, Operator="a", BackupSourceUrl=bad)
+        assert (bad, code) == (bad, "InvalidParameter.InvalidSourceUrl")
+    assert client.refused(MODIFY, TaskId=task_id, Operator="a", BackupSourceUrl="")[0] == "InvalidParameterValue"
+    client.call(MODIFY, TaskId=task_id, Operator="a", Comment="absent is not empty")
+    assert shown() == backup
+    client.call(MODIFY, TaskId=task_id, Operator="a", BackupSourceUrl=OTHER)
+    assert shown() == {**backup, "BackupSourceUrl": OTHER}
+    client.call(MODIFY, TaskId=task_id, Operator="a", BackupSourceType="")
+    assert shown() == {"BackupSourceType": "", "BackupSourceUrl": ""}
+    client.call(MODIFY, TaskId=task_id, Operator="a", **backup)
+    assert shown() == backup
 
 
 def test_a_second_destination_is_changed_and_cleared(client: Client) -> None:

@@ -178,8 +178,7 @@ class TestSpec:
             ("source_type", "PullPicPushLive"),
             ("file_index", 1),
             ("offset_time", 0),
-            ("backup_source_type", "PullLivePushLive"),
-            ("backup_source_url", "rtmp://h/a/b"),
+            ("backup_source_type", "PullVodPushLive"),
             ("watermark_list", (Watermark(picture_url="https://h/p.png"),)),
             ("record_template_id", "1"),
             ("transcode_template_name", "t"),
@@ -187,6 +186,18 @@ class TestSpec:
     )
     def test_feature_that_is_not_served_is_refused_and_never_ignored(self, field: str, value: object) -> None:
         assert isinstance(refusal(**{field: value}), Unsupported)
+
+    @pytest.mark.parametrize("url", ["garbage", "ftp://h/a", "rtmp://h/app", "rtmp://h:0/a/b", "rtmp://h/a/b#c"])
+    def test_garbage_is_no_backup_source(self, url: str) -> None:
+        error = refusal(**LIVE_BACKUP | {"backup_source_url": url})
+        assert isinstance(error, InvalidSourceUrl)
+        assert error.message.startswith("BackupSourceUrl: ")
+
+    @pytest.mark.parametrize("missing", ["backup_source_type", "backup_source_url"])
+    def test_backup_source_has_a_type_and_a_url(self, missing: str) -> None:
+        error = refusal(**LIVE_BACKUP | {missing: ""})
+        assert isinstance(error, InvalidField)
+        assert error.field.lower() == missing.replace("_", "")
 
     @pytest.mark.parametrize("url", ["garbage", "http://h/a/b", "rtmp://h/app", "rtmp://h:0/a/b", "rtmp://h/a/b#c"])
     def test_garbage_is_no_second_destination(self, url: str) -> None:
@@ -203,6 +214,9 @@ class TestSpec:
     def test_no_message_holds_a_key(self) -> None:
         for fields in ({"source_urls": ("rtmp://h/a/k3y#",)}, {"to_url": "rtmp://h:x/a/k3y"}):
             assert "k3y" not in refusal(**fields).message
+
+
+LIVE_BACKUP = {"backup_source_type": "PullLivePushLive", "backup_source_url": "rtmp://b.example/live/b?token=s3cret"}
 
 
 class TestTimes:
@@ -258,6 +272,11 @@ class TestPlan:
     def test_destination_is_the_whole_url_or_its_parts_with_push_args(self, fields: dict[str, Any], url: str) -> None:
         assert pull.destination(make_spec(**fields)) == url
 
+    def test_backup_comes_after_the_source(self) -> None:
+        first, second = pull.plan(make_task(spec=pull.encode(make_spec(**LIVE_BACKUP)))).sources
+        assert pull.plan(make_task()).sources == (first,)
+        assert second == Source(id="backup", url="rtmp://b.example/live/b?token=s3cret")
+
     def test_second_destination_is_a_sink_of_its_own(self) -> None:
         first, second = pull.plan(make_task(spec=pull.encode(make_spec(backup_to_url="rtmp://h/a/b?k=1")))).sinks
         assert pull.plan(make_task()).sinks == (first,)
@@ -287,6 +306,16 @@ class TestChange:
         spec = make_spec(**PARTS, push_args="old=1")
         assert pull.apply(spec, PullChange(to_url="")) == spec
 
+    def test_empty_type_takes_the_backup_away(self) -> None:
+        spec = make_spec(**LIVE_BACKUP)
+        assert pull.apply(spec, PullChange(backup_source_type="")) == make_spec()
+        assert pull.apply(spec, PullChange(backup_source_type="", backup_source_url="")) == make_spec()
+        assert pull.apply(spec, PullChange(comment="")) == spec
+
+    def test_url_of_the_backup_changes_alone(self) -> None:
+        changed = pull.apply(make_spec(**LIVE_BACKUP), PullChange(backup_source_url="rtmp://h/a/c"))
+        assert changed == make_spec(**LIVE_BACKUP | {"backup_source_url": "rtmp://h/a/c"})
+
     def test_file_as_slate_is_not_served(self) -> None:
         with pytest.raises(Unsupported):
             pull.apply(make_spec(), PullChange(backup_vod_url="https://h/slate.mp4"))
@@ -307,6 +336,14 @@ class TestStatus:
             NOW,
             "",
         )
+
+    def test_file_url_is_what_is_on_air(self) -> None:
+        def shown(on_air: str) -> str:
+            return pull.run_status(make_task(), make_spec(**LIVE_BACKUP), observe(1, 3, on_air=on_air), NOW).file_url
+
+        assert shown("backup") == "rtmp://b.example/live/b?token=s3cret"
+        assert shown("source") == "rtmp://source.example/live/a?token=s3cret"
+        assert shown("") == ""
 
     def test_run_that_is_not_heard_of_is_told_after_three_seconds(self) -> None:
         assert self.status(None, now=NOW + 3000).error == ""

@@ -5,7 +5,7 @@ Whatever a caller may not do is a `penstock.errors.Refused`.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from penstock.errors import (
     AccountNotFound,
@@ -251,9 +251,9 @@ class PullTasks:
 
     async def _check_addresses(self, spec: PullSpec, before: PullSpec | None = None) -> None:
         """Ask the network policy about each address that was not in the spec before."""
-        known = _addresses(before) if before else {}
-        for refusal, address in _addresses(spec).items():
-            if address == known.get(refusal):
+        known = _addresses(before) if before else ()
+        for refusal, address in _addresses(spec):
+            if (refusal, address) in known:
                 continue
             try:
                 await self._addresses.check(*address)
@@ -313,15 +313,16 @@ def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView,
     return tuple(views)
 
 
-def _addresses(spec: PullSpec) -> Mapping[type[Refused], tuple[str, int | None]]:
-    """Where a spec leads, by what is raised if that is forbidden."""
-    found = {
-        InvalidSourceUrl: pull_rules.source_address(spec),
-        InvalidToUrl: pull_rules.destination_address(spec),
-        InvalidBackupToUrl: pull_rules.backup_destination_address(spec),
-        InvalidCallbackUrl: pull_rules.callback_address(spec),
-    }
-    return {refusal: address for refusal, address in found.items() if address}
+def _addresses(spec: PullSpec) -> Sequence[tuple[type[Refused], tuple[str, int | None]]]:
+    """Where a spec leads, each with what is raised if that is forbidden."""
+    found: list[tuple[type[Refused], tuple[str, int | None] | None]] = [
+        (InvalidSourceUrl, pull_rules.source_address(spec)),
+        (InvalidSourceUrl, pull_rules.backup_source_address(spec)),
+        (InvalidToUrl, pull_rules.destination_address(spec)),
+        (InvalidBackupToUrl, pull_rules.backup_destination_address(spec)),
+        (InvalidCallbackUrl, pull_rules.callback_address(spec)),
+    ]
+    return [(refusal, address) for refusal, address in found if address]
 
 
 def _found(tx: Tx, account_id: int, task_id: str) -> Task:

@@ -20,7 +20,7 @@ FAMILY = "pull"
 #: Where the family's own numbers begin.
 FIRST_NUMBER = 10001
 
-SOURCE, SINK, BACKUP_SINK = "source", "sink", "sink.backup"
+SOURCE, BACKUP, SINK, BACKUP_SINK = "source", "backup", "sink", "sink.backup"
 
 
 class Watermark(Struct):
@@ -62,6 +62,7 @@ class PullSpec(Struct, kw_only=True):
     #: Kept; there is no region to ignore.
     extra_cmd: str = ""
     comment: str = ""
+    #: What is pulled while the source is not to be had: a live source or a file; both empty: nothing.
     backup_source_type: str = ""
     backup_source_url: str = ""
     #: A second destination, which gets the same; empty: none.
@@ -137,7 +138,7 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
     """The spec after a change.
 
     A ToUrl is a whole destination: it replaces DomainName, AppName, StreamName and PushArgs. An empty one
-    leaves these as they are.
+    leaves these as they are. An empty BackupSourceType takes the backup away.
     """
     if change.backup_vod_url:
         raise Unsupported("BackupVodUrl (a file as slate) is not served yet.")
@@ -145,6 +146,8 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
     values = {name: value for name, value in change.given().items() if name in known}
     if change.to_url:
         values |= {"domain_name": "", "app_name": "", "stream_name": "", "push_args": ""}
+    if change.backup_source_type == "" and not change.backup_source_url:
+        values |= {"backup_source_url": ""}
     return msgspec.structs.replace(spec, **values)
 
 
@@ -156,11 +159,14 @@ def restarted(spec: PullSpec) -> PullSpec:
 def plan(task: Task) -> Plan:
     """What a worker should run for this task."""
     spec = decode(task.spec)
+    sources = [Source(id=SOURCE, url=spec.source_urls[0])]
+    if spec.backup_source_url:
+        sources.append(Source(id=BACKUP, url=spec.backup_source_url))
     sinks = [Sink(id=SINK, url=destination(spec))]
     if spec.backup_to_url:
         sinks.append(Sink(id=BACKUP_SINK, url=spec.backup_to_url))
     return Plan(
-        sources=(Source(id=SOURCE, url=spec.source_urls[0]),),
+        sources=tuple(sources),
         sinks=tuple(sinks),
         end=EndRules(end_at=task.end_at),
         generation=spec.restarts,
@@ -187,10 +193,15 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, 
     active = fresh and observed is not None and observed.state is State.ACTIVE
     return RunStatus(
         active=active,
-        file_url=spec.source_urls[0] if fresh and observed and observed.on_air == SOURCE else "",
+        file_url=_shown(spec, observed) if fresh and observed else "",
         offset_s=max((sink.media_ms for sink in observed.sinks), default=0) // times.SECOND if observed else 0,
         report_at=observed.at if observed else None,
         looped=0,
         error=observation.trouble(task, observed, now, waiting),
         observed=observed,
     )
+
+
+def _shown(spec: PullSpec, observed: Observed) -> str:
+    """The URL of the source on air."""
+    return {SOURCE: spec.source_urls[0], BACKUP: spec.backup_source_url}.get(observed.on_air, "")

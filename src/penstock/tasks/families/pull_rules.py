@@ -40,6 +40,7 @@ def check(spec: PullSpec) -> None:
     if len(spec.source_urls) != 1:
         raise InvalidSourceUrl("SourceUrls: PullLivePushLive takes exactly one URL.")
     source_address(spec)
+    backup_source_address(spec)
     destination_address(spec)
     backup_destination_address(spec)
     callback_address(spec)
@@ -48,11 +49,27 @@ def check(spec: PullSpec) -> None:
 
 def source_address(spec: PullSpec) -> tuple[str, int | None]:
     """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for its protocol."""
+    return _source_address("SourceUrls", spec.source_urls[0])
+
+
+def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
+    """Host and port of the backup source, None without one. Raise `InvalidSourceUrl`, `InvalidField`, `Unsupported`."""
+    if bool(spec.backup_source_type) != bool(spec.backup_source_url):
+        missing = "BackupSourceType" if spec.backup_source_url else "BackupSourceUrl"
+        raise InvalidField(missing, f"BackupSourceType and BackupSourceUrl go together; {missing} is empty.")
+    if not spec.backup_source_url:
+        return None
+    if spec.source_type != "PullLivePushLive":
+        raise InvalidField("BackupSourceType", "A backup source is for PullLivePushLive alone.")
+    return _source_address("BackupSourceUrl", spec.backup_source_url)
+
+
+def _source_address(field: str, url: str) -> tuple[str, int | None]:
     try:
-        parts = split_url(spec.source_urls[0], SOURCE_SCHEMES)
-        _check_protocol("SourceUrls", parts, SERVED_SOURCES)
+        parts = split_url(url, SOURCE_SCHEMES)
+        _check_protocol(field, parts, SERVED_SOURCES)
     except ValueError as error:
-        raise InvalidSourceUrl(f"SourceUrls: {error}.") from None
+        raise InvalidSourceUrl(f"{field}: {error}.") from None
     return parts.hostname or "", parts.port
 
 
@@ -121,7 +138,7 @@ def _check_served(spec: PullSpec) -> None:
     asked = {
         f"SourceType {spec.source_type}": spec.source_type != "PullLivePushLive",
         "FileIndex and OffsetTime (of files)": spec.file_index is not None or spec.offset_time is not None,
-        "A backup source": spec.backup_source_type or spec.backup_source_url,
+        "BackupSourceType PullVodPushLive (a file)": spec.backup_source_type == "PullVodPushLive",
         "WatermarkList": spec.watermark_list,
         "RecordTemplateId": spec.record_template_id,
         "TranscodeTemplateName": spec.transcode_template_name,
