@@ -275,6 +275,17 @@ def test_destinations_are_counted_by_their_place_in_the_plan() -> None:
     ]
 
 
+def test_what_is_on_air_and_the_switches_are_counted() -> None:
+    seen = [observe(1, 1, on_air="backup", switches={"stalled": 2, "returned": 1}), observe(2, 1)]
+    lines = Metrics(lambda: together([(3, 200)], seen)).text().decode().splitlines()
+    assert [line for line in lines if line.startswith(("penstock_on_air", "penstock_switches"))] == [
+        'penstock_on_air{source="backup"} 1.0',
+        'penstock_on_air{source="source"} 1.0',
+        'penstock_switches{cause="stalled"} 2.0',
+        'penstock_switches{cause="returned"} 1.0',
+    ]
+
+
 def test_made_up_actions_make_no_new_series() -> None:
     metrics = Metrics(lambda: Load(workers=0, used=0, capacity=0, states={}))
     for number in range(100):

@@ -367,6 +367,19 @@ async def test_full_worker_claims_no_more(world: World) -> None:
     assert (len(small.engine.runs), len(large.engine.runs)) == (3, 15)
 
 
+async def test_task_with_a_backup_takes_up_two_units(world: World) -> None:
+    backup = {"backup_source_type": "PullLivePushLive", "backup_source_url": "rtmp://backup.example/live/a"}
+    spec = pull.encode(make_spec(**backup))
+    tasks = [add_task(world.store, world.account, str(number), spec=spec) for number in range(6)]
+    worker = world.start("w-1", capacity=8)
+    await asyncio.sleep(10)
+    assert len(worker.engine.runs) == 4
+    world.change(next(task for task in tasks if task.key in worker.engine.runs), spec=pull.encode(make_spec()))
+    worker.agent.hint()
+    await asyncio.sleep(5)
+    assert len(worker.engine.runs) == 5
+
+
 async def test_many_tasks_spread_over_the_workers(world: World) -> None:
     for number in range(100):
         add_task(world.store, world.account, str(number))

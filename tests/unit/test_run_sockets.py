@@ -14,6 +14,7 @@ import pytest
 
 from penstock.bus import life, local
 from penstock.bus.life import Incarnation
+from penstock.bus.load import together
 from penstock.bus.local import RunSocket, RunSockets, hint_all
 from penstock.tasks.model import HubStatus, Load, Observed, SinkLoad, State
 from tests.unit.making import observe
@@ -226,7 +227,24 @@ async def test_waiting_task_is_told_why_and_what_all_carry(run: Path) -> None:
         worker.show(observe(1, 1), observe(2, 1))
         await until(lambda: sockets.waiting() == "no capacity (2/2)")
         sinks = {"sink": SinkLoad(states={"flowing": 2}, bitrate=0)}
-        assert sockets.load() == Load(workers=1, used=2, capacity=2, states={State.ACTIVE: 2}, sinks=sinks)
+        assert sockets.load() == Load(
+            workers=1, used=2, capacity=2, states={State.ACTIVE: 2}, on_air={"source": 2}, sinks=sinks
+        )
+
+
+async def test_task_with_a_backup_takes_up_more(run: Path) -> None:
+    worker = await Worker(run).start()
+    worker.show(observe(1, 1, cost=2))
+    async with watching(run) as sockets:
+        await until(lambda: sockets.waiting() == "no capacity (2/2)")
+
+
+def test_sources_on_air_and_switches_are_added_up() -> None:
+    seen = [observe(1, 1, on_air="backup", switches={"closed": 2, "returned": 1})]
+    seen += [observe(2, 1, switches={"closed": 1}), observe(3, 1, on_air="")]
+    load = together([(3, 200)], seen)
+    assert load.on_air == {"backup": 1, "source": 1}
+    assert load.switches == {"closed": 3, "returned": 1}
 
 
 async def test_what_the_hub_measures_arrives_and_goes_with_it(run: Path) -> None:

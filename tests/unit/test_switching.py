@@ -90,9 +90,14 @@ async def test_a_backup_takes_over_at_once_when_the_source_ends(close: bool, cau
         assert told == cause
         assert gap <= 0.15
         assert -0.2 <= lead <= 1
-        assert stage.seen.on_air == "backup"
-        assert "source: " in stage.seen.error
-        assert "backup" not in stage.seen.error
+        seen = stage.seen
+        assert (seen.on_air, seen.cost, seen.switches) == ("backup", 2, {"closed": 1})
+        assert seen.on_air_since is not None
+        assert seen.lead_ms is not None
+        assert 2500 <= seen.at - seen.on_air_since <= 3500
+        assert abs(seen.lead_ms - lead * 1000) <= 100
+        assert "source: " in seen.error
+        assert "backup" not in seen.error
 
 
 async def test_a_source_that_falls_silent_is_replaced_after_its_limit() -> None:
@@ -119,6 +124,7 @@ async def test_the_source_returns_at_its_keyframe_when_it_has_been_healthy() -> 
         since = asyncio.get_running_loop().time()
         await asyncio.sleep(RETURN_AFTER - 0.5)
         assert one.is_shown("backup")
+        assert re.search(r"source: healthy again \(rtmp.*\), on air in [01] s$", stage.seen.error)
         await one.until_shown("source", timeout=GOP * 0.04 + 1)
         assert asyncio.get_running_loop().time() - since >= RETURN_AFTER
         await asyncio.sleep(2)

@@ -39,6 +39,18 @@ class Carried(Collector):
         for state in RUNNING:
             tasks.add_metric([state.value], load.states.get(state, 0))
         yield tasks
+        on_air = GaugeMetricFamily("penstock_on_air", "Tasks that run, by the source on air", labels=["source"])
+        for id_, number in load.on_air.items():
+            on_air.add_metric([id_], number)
+        yield on_air
+        switches = GaugeMetricFamily(
+            "penstock_switches",
+            "How often another source came on air in the tasks that run, by cause",
+            labels=["cause"],
+        )
+        for cause, number in load.switches.items():
+            switches.add_metric([cause], number)
+        yield switches
         sinks = GaugeMetricFamily("penstock_sinks", "Destinations of tasks that run", labels=["sink", "state"])
         bitrate = GaugeMetricFamily("penstock_sinks_bitrate", "Bits that they take a second", labels=["sink"])
         for id_, same in load.sinks.items():

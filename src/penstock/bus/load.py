@@ -13,8 +13,17 @@ def together(loads: Collection[tuple[int, int]], seen: Collection[Observed]) -> 
         used=sum(used for used, _ in loads),
         capacity=sum(room for _, room in loads),
         states=Counter(observed.state for observed in seen),
+        on_air=Counter(observed.on_air for observed in seen if observed.on_air),
+        switches=_switches(seen),
         sinks=_sinks(seen),
     )
+
+
+def _switches(seen: Iterable[Observed]) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for observed in seen:
+        total.update(observed.switches)
+    return total
 
 
 def _sinks(seen: Iterable[Observed]) -> Mapping[str, SinkLoad]:

@@ -349,7 +349,7 @@ class RunSockets:
 
     def _loads(self) -> Mapping[str, tuple[int, int]]:
         return {
-            peer.hello.id: (len(peer.observed), peer.hello.capacity)
+            peer.hello.id: (sum(one.cost for one in peer.observed.values()), peer.hello.capacity)
             for peer in self._peers.values()
             if peer.hello and peer.hello.kind == "worker"
         }

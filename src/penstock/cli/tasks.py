@@ -93,6 +93,7 @@ def show(
         "bitrate",
         "uptime",
         "source",
+        "on air",
         "destination",
         "children",
         "error",
@@ -203,6 +204,10 @@ def row(view: "PullView", now: int) -> "dict[str, object]":
         "bitrate": max((sink.bitrate for sink in sinks), default=0) if run.active else 0,
         "uptime_s": max(0, now - running.started_at) // 1000 if running else 0,
         "source": mask_url(run.file_url or plan.sources[0].url),
+        "on_air": running.on_air if running else "",
+        "on_air_since": iso(running.on_air_since) if running and running.on_air_since is not None else None,
+        "lead_ms": running.lead_ms if running else None,
+        "switches": dict(running.switches) if running else {},
         "destination": mask_url(plan.sinks[0].url),
         "sources": node_rows(view, "sources"),
         "sinks": node_rows(view, "sinks"),
@@ -260,9 +265,23 @@ def cell(task: "Mapping[str, object]", column: str) -> str:
         return f"{int(str(task['bitrate'])) / 1e6:.2f} Mbit/s" if task["bitrate"] else "-"
     if column == "uptime":
         return span(int(str(task["uptime_s"])))
+    if column == "on air":
+        return on_air(task)
     if column == "children":
         return "; ".join(map(str, task["children"])) if isinstance(task["children"], list) else ""
     return "" if task[column] is None else str(task[column])
+
+
+def on_air(task: "Mapping[str, object]") -> str:
+    """Which source is on air, since when, how far ahead of the wall, and why others came before: ``backup since …``."""
+    if not task["on_air"]:
+        return ""
+    words = [f"{task['on_air']} since {task['on_air_since']}"]
+    if task["lead_ms"] is not None:
+        words.append(f"lead {int(str(task['lead_ms'])) / 1000:+.2f} s")
+    if isinstance(switches := task["switches"], dict) and switches:
+        words.append("switched: " + ", ".join(f"{cause} {number}" for cause, number in switches.items()))
+    return "; ".join(words)
 
 
 def span(seconds: int) -> str:

@@ -70,7 +70,7 @@ class Election:
         if cause is Cause.CHANGED:
             self.renew(self.on_air)
         elif returned_at is not None and now - returned_at < STEADY:
-            self._health[self.on_air] = min(MOST_HEALTH, 2 * self._health_of(self.on_air))
+            self._health[self.on_air] = min(MOST_HEALTH, 2 * self.health_of(self.on_air))
         else:
             self._health.pop(self.on_air, None)
         self.on_air, self._vacant_since, self._cause = None, now, cause
@@ -79,6 +79,10 @@ class Election:
         """The caller has put another source in this one's place: nothing is held against it."""
         self._health[source] = 0.0
         self._returned_at.pop(source, None)
+
+    def health_of(self, source: str) -> float:
+        """For how long this source must be healthy before it takes its place from one that is on air."""
+        return self._health.get(source, self._return_after)
 
     def choose(
         self, now: float, standings: Sequence[Standing], *, flows: bool, bound: bool = False
@@ -104,7 +108,7 @@ class Election:
         for one in standings[:at]:
             if one.last_resort or one.flowing_since is None or not one.ready:
                 continue
-            if resort or (one.at_keyframe and now - one.flowing_since >= self._health_of(one.id)):
+            if resort or (one.at_keyframe and now - one.flowing_since >= self.health_of(one.id)):
                 return one
         return None
 
@@ -119,6 +123,3 @@ class Election:
             elif not self._begun and not one.failed and now - self._vacant_since < PATIENCE:
                 return None
         return None
-
-    def _health_of(self, source: str) -> float:
-        return self._health.get(source, self._return_after)

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+#: The most that one task costs, see `Plan.cost`: a source and its backup.
+MOST_COST = 2
+
 _OVER_HTTP = "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg"
 #: Sources that need an FFmpeg child, by the scheme of their URLs, and why: one costs some ten times what the worker
 #: itself needs for a stream.
@@ -141,3 +144,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     end: EndRules = EndRules()
     #: Raised by Restart: both sides are closed, then all begins anew.
     generation: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Cost units: one for each live source, since those that stand by are connected all the time; one at least."""
+        return max(1, sum(isinstance(source, Source) for source in self.sources))

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -86,6 +86,8 @@ class Relay:
         #: Who was on air last, and when its media last came.
         self._last = ""
         self._moved_at = 0.0
+        #: Since when the source on air is (loop time).
+        self.on_air_since = self._sampled_at
         self._switch: _Switch | None = None
         #: How often another source came on air.
         self.switches: Counter[Cause] = Counter()
@@ -121,6 +123,19 @@ class Relay:
         """The source whose media goes out."""
         source = None if self._on_air is None else self._on_air.supervisor
         return source if source is not None and source.state is NodeState.FLOWING else None
+
+    @property
+    def returning(self) -> Iterator[tuple[Supervisor, float]]:
+        """Those preferred to the one on air that are well again, each with how long it still has to be (seconds)."""
+        if self._on_air is None:
+            return
+        for intake in self._intakes.values():
+            source = intake.supervisor
+            if intake is self._on_air:
+                return
+            if source.state is NodeState.FLOWING and source.flowing_since is not None:
+                healthy_for = self._loop.time() - source.flowing_since
+                yield source, self._election.health_of(source.id) - healthy_for
 
     @property
     def lead(self) -> float | None:
@@ -219,7 +234,7 @@ class Relay:
         self._elect()
 
     def _elect(self) -> None:
-        if self._closing:
+        if self._closing or (self._on_air is not None and len(self._intakes) == 1):
             return
         lead = self.lead
         standings = [intake.standing(lead) for intake in self._intakes.values()]
@@ -234,6 +249,7 @@ class Relay:
             self._on_air.stand_by()
         self._timeline.switch()
         self._on_air, self._switch = intake, None
+        self.on_air_since = self._loop.time()
         for entry in intake.go_on_air(lead):
             self.push(*entry)
         if self._last and self._last != intake.node.id:

@@ -283,6 +283,15 @@ class Observed(Struct):
     holds: tuple[HoldStatus, ...] = ()
     #: Id of the source that is on air; empty: none.
     on_air: str = ""
+    #: Since when it is; None: none is.
+    on_air_since: int | None = None
+    #: How far the output is ahead of the wall clock, in ms; None: it has not begun.
+    lead_ms: int | None = None
+    #: How often another source came on air in this run, by cause: ``closed``, ``stalled``, ``failed``, ``returned``,
+    #: ``changed``.
+    switches: Mapping[str, int] = msgspec.field(default_factory=dict)
+    #: Cost units that the task takes up.
+    cost: int = 1
     #: Of a playlist; None: the source is none, or nothing has been on air yet.
     playback: Playback | None = None
     #: Whether a playlist's last round is over, and with it the task.
@@ -300,6 +309,10 @@ class Load(Struct):
     capacity: int
     #: How many of the tasks that run are in each state.
     states: Mapping[State, int]
+    #: How many of them have each source on air, by its id.
+    on_air: Mapping[str, int] = msgspec.field(default_factory=dict)
+    #: How often another source came on air in those runs, by cause.
+    switches: Mapping[str, int] = msgspec.field(default_factory=dict)
     #: The destinations of all tasks that run, by the sink's id.
     sinks: Mapping[str, "SinkLoad"] = msgspec.field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from penstock.errors import PenstockError, StoreError
-from penstock.media.plan import Plan
+from penstock.media.plan import MOST_COST, Plan
 from penstock.tasks.model import Desired, Observed, State, Task
 from penstock.tasks.ports import Clock, Store, Tx
 from penstock.worker.history import History
@@ -77,7 +77,8 @@ class Agent:
         plan: what to run for a task.
         alive: whether another incarnation lives.
         history: events that the engine adds, and the agent writes.
-        capacity: how many cost units of tasks may run here; a task costs 1.
+        capacity: how many cost units of tasks may run here, see `Plan.cost`. What a task costs is known when it is
+            claimed; the last one may take up one more.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class Agent:
         self._hinted = asyncio.Event()
         #: What was last handed to the engine.
         self._applied: dict[int, Task] = {}
+        #: What each task that runs costs.
+        self._costs: dict[int, int] = {}
         #: Epoch and state as the store has them.
         self._written: dict[int, tuple[int, State]] = {}
         self._stopping: dict[int, asyncio.Task[bool | None]] = {}
@@ -153,18 +156,19 @@ class Agent:
         dead = {owner for owner in owners if owner != self._id and not self._alive(owner)}
         now = self._clock()
 
-        def claim(tx: Tx) -> tuple[Sequence[Task], Sequence[Task]]:
+        def claim(tx: Tx) -> tuple[Sequence[Task], Sequence[Task], int]:
             tx.sweep(now, dead=dead)
             owned = tx.owned(self._id)
-            room = self._capacity - len(owned)
-            return owned, tx.claim(self._id, dead=dead, now=now, limit=min(BATCH, room)) if room > 0 else ()
+            room = self._capacity - sum(self._costs.get(task.key, 1) for task in owned)
+            limit = min(BATCH, max(1, room // MOST_COST)) if room > 0 else 0
+            return owned, tx.claim(self._id, dead=dead, now=now, limit=limit) if limit else (), limit
 
         found = await self._attempt(self._store.write(claim))
         if found is None:
             return pause
-        owned, claimed = found
+        owned, claimed, limit = found
         self._apply([*owned, *claimed])
-        if len(claimed) == BATCH:
+        if claimed and len(claimed) == limit:
             return self._rng.uniform(*BATCH_PAUSE)
         ends = [task.end_at - now for task in [*owned, *claimed] if task.end_at is not None and task.end_at > now]
         return min([pause, *(end / 1000 for end in ends)])
@@ -204,6 +208,7 @@ class Agent:
             log.warning("a task cannot be planned", task=task.id, error=error.message)
             self._history.add(task.key, "task.unplannable", error.message)
         else:
+            self._costs[task.key] = plan.cost
             self._engine.run(task.key, task.epoch, plan)
 
     def _stop(self, key: int, stop: Coroutine[Any, Any, bool | None]) -> None:
@@ -212,6 +217,7 @@ class Agent:
             stop.close()
             return
         self._applied.pop(key, None)
+        self._costs.pop(key, None)
         self._written.pop(key, None)
         self._stopping[key] = asyncio.create_task(stop, name=f"stop-{key}")
         self._stopping[key].add_done_callback(lambda stopped: self._stopped(key, stopped))

@@ -232,6 +232,7 @@ class Engine:
             started_at=run.started_at,
             since=run.since,
             error=self._error(run),
+            cost=run.plan.cost,
         )
         if isinstance(work, Warming):
             return replace(observed, holds=tuple(self._hold(id_, viewer) for id_, viewer in work.viewers.items()))
@@ -240,6 +241,9 @@ class Engine:
             sources=tuple(self._node(source) for source in work.sources),
             sinks=tuple(self._node(sink) for sink in work.sinks.values()),
             on_air=work.on_air.id if work.on_air is not None else "",
+            on_air_since=self._wall(work.on_air_since) if work.on_air is not None else None,
+            lead_ms=None if (lead := work.lead) is None else round(lead),
+            switches={cause.value: number for cause, number in work.switches.items()},
         )
 
     def _hold(self, id_: str, viewer: Viewer) -> HoldStatus:
@@ -288,11 +292,19 @@ class Engine:
             failures.append(f"and {len(failing) - MOST_ERRORS} more")
         if not nodes:
             failures.append("no edge node serves this area")
+        failures += self._returning(run.work)
         if run.state is State.ACTIVE:
             failures += filter(None, map(self._waits, self._left_behind(run.work)))
         elif not failures and self._clock() - run.since > PATIENCE * 1000:
             failures += list(filter(None, map(self._waits, nodes)))[:1]
         return "; ".join(failures)
+
+    def _returning(self, work: Relay | Warming) -> Iterator[str]:
+        """Sources that are well again, and not on air yet."""
+        if isinstance(work, Relay):
+            for source, left in work.returning:
+                when = f"in {left:.0f} s" if left > 0 else "at its next keyframe"
+                yield f"{self._told(source, source.since, 'healthy again')}, on air {when}"
 
     def _left_behind(self, work: Relay | Warming) -> Iterator[Supervisor]:
         """Sinks that get nothing while another one does."""
