@@ -21,13 +21,22 @@ PASSWORD = "s3 cret"
 
 
 @contextmanager
-def camera() -> Iterator[int]:
-    """An RTSP server whose path /camera shows the clip `av`, to the viewer alone; yields its port."""
+def rtsp_server() -> Iterator[int]:
+    """Takes what anybody publishes, and plays it to the viewer alone; yields its port."""
     program = require(str(SERVER), package="golang-go")
     arguments: list[str | Path] = [program, "127.0.0.1", "viewer", PASSWORD]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        port = int(running.stdout.readline())
+        try:
+            yield int(running.stdout.readline())
+        finally:
+            running.kill()
+
+
+@contextmanager
+def camera() -> Iterator[int]:
+    """An RTSP server whose path /camera shows the clip `av`; yields its port."""
+    with rtsp_server() as port:
         command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-re", "-stream_loop", "-1", "-i", str(clip("av"))]
         command += ["-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", f"rtsp://127.0.0.1:{port}/camera"]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as publisher:
@@ -35,7 +44,6 @@ def camera() -> Iterator[int]:
                 yield port
             finally:
                 publisher.kill()
-                running.kill()
 
 
 @pytest.fixture

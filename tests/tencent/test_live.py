@@ -261,7 +261,7 @@ def test_the_limit_of_tasks_is_told_and_kept(endpoint: Endpoint) -> None:
         ),
         ({"BackupToUrl": "http://127.0.0.1/a/c"}, "InvalidParameter.InvalidBackupToUrl"),
         ({"BackupToUrl": "rtmp://10.0.0.1/a/c"}, "InvalidParameter.InvalidBackupToUrl"),
-        ({"BackupToUrl": "srt://127.0.0.1:9000"}, "UnsupportedOperation"),
+        ({"BackupToUrl": "srt://127.0.0.1"}, "InvalidParameter.InvalidBackupToUrl"),
         ({"TranscodeTemplateName": "x"}, "UnsupportedOperation"),
         ({"FileIndex": 1}, "UnsupportedOperation"),
         ({"SpecifyTaskId": "a b"}, "InvalidParameter.InvalidTaskId"),

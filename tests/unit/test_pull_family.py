@@ -116,9 +116,28 @@ class TestSpec:
     def test_garbage_is_no_destination(self, url: str) -> None:
         assert isinstance(refusal(to_url=url), InvalidToUrl)
 
-    @pytest.mark.parametrize("scheme", sorted(pull_rules.SINK_SCHEMES - pull_rules.SERVED_SINKS))
-    def test_documented_destination_protocol_that_is_not_served_is_said_so(self, scheme: str) -> None:
-        assert isinstance(refusal(to_url=f"{scheme}://h/a/b"), Unsupported)
+    @pytest.mark.parametrize("url", ["rtsp://u:p@h/live/a?b=c", "rtp://h:5004", "srt://h:9000?streamid=#!::r=live/a"])
+    def test_destination_beside_rtmp_is_delivered_to_by_a_child(self, url: str) -> None:
+        spec = make_spec(to_url=url)
+        pull_rules.check(spec)
+        assert "FFmpeg" in pull.plan(make_task(spec=pull.encode(spec))).sinks[0].child
+        assert pull.plan(make_task()).sinks[0].child == ""
+
+    @pytest.mark.parametrize(
+        ("url", "complaint"),
+        [
+            ("srt://h", "no port"),
+            ("srt://h:9000?mode=listener", "its mode can only be caller"),
+            ("rtp://h", "nothing but a host and a port"),
+            ("rtp://h:5004/a", "nothing but a host and a port"),
+            ("rtp://h:5004?localaddr=10.0.0.1", "nothing but a host and a port"),
+            ("rtp://u@h:5004", "nothing but a host and a port"),
+        ],
+    )
+    def test_destination_that_cannot_be_delivered_to_is_refused(self, url: str, complaint: str) -> None:
+        error = refusal(to_url=url)
+        assert isinstance(error, InvalidToUrl)
+        assert complaint in error.message
 
     @pytest.mark.parametrize("field", ["source_urls", "to_url"])
     def test_rtmp_user_and_password_are_not_served(self, field: str) -> None:
@@ -203,9 +222,14 @@ class TestSpec:
     def test_garbage_is_no_second_destination(self, url: str) -> None:
         assert isinstance(refusal(backup_to_url=url), InvalidBackupToUrl)
 
-    @pytest.mark.parametrize("url", ["srt://h:9000", "rtmp://user:pw@h/a/b"])
-    def test_second_destination_that_is_not_served_is_said_so(self, url: str) -> None:
-        assert isinstance(refusal(backup_to_url=url), Unsupported)
+    def test_second_destination_that_is_not_served_is_said_so(self) -> None:
+        assert isinstance(refusal(backup_to_url="rtmp://user:pw@h/a/b"), Unsupported)
+
+    def test_second_destination_may_be_another_stream_of_the_same_peer(self) -> None:
+        first, second = "srt://h:9000?streamid=a", "srt://h:9000?streamid=b"
+        pull_rules.check(make_spec(to_url=first, backup_to_url=second))
+        assert isinstance(refusal(to_url=first, backup_to_url=first), InvalidBackupToUrl)
+        assert isinstance(refusal(to_url="rtp://h:5004", backup_to_url="rtp://h:5004"), InvalidBackupToUrl)
 
     @pytest.mark.parametrize("url", ["rtmp://sink.example/live/key", "rtmp://SINK.example:1935/live/key?a=b"])
     def test_second_destination_is_not_the_first_one_again(self, url: str) -> None:

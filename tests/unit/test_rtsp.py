@@ -78,6 +78,42 @@ async def test_server_sees_its_own_address_and_not_who_knows_it() -> None:
     assert there.requests == [f"SETUP {there.url}/live/a?b=c/track=1 RTSP/1.0\r\nCSeq: 1\r\n\r\n"]
 
 
+async def test_publisher_reaches_its_server() -> None:
+    """A description, then frames, however they come, then a request: all as it was said, but for the address."""
+    frames = b"".join(b"$\0" + size.to_bytes(2, "big") + bytes([size % 256]) * size for size in (0, 5, 1400, 65535, 36))
+    got = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            got.extend(await reader.readuntil(b"\r\n\r\n"))
+            if got.endswith(b"Content-Length: 4\r\n\r\n"):
+                got.extend(await reader.readexactly(4))
+            writer.write(f"{OK}\r\n\r\n".encode())
+        while data := await reader.read(65536):
+            got.extend(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, HERE, 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, RtspRelay(POLICY, f"rtsp://{HERE}:{port}/a") as relay:
+        _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(f"ANNOUNCE {relay.url} RTSP/1.0\r\nContent-Length: 4\r\n\r\nv=0\n".encode())
+        writer.write(f"RECORD {relay.url} RTSP/1.0\r\n\r\n".encode())
+        for at in range(0, len(frames), 1000):
+            writer.write(frames[at : at + 1000])
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(f"TEARDOWN {relay.url} RTSP/1.0\r\n\r\n".encode())
+        end = f"TEARDOWN rtsp://{HERE}:{port}/a RTSP/1.0\r\n\r\n".encode()
+        async with asyncio.timeout(10):
+            while not got.endswith(end):
+                await asyncio.sleep(0.01)
+        writer.close()
+    said = f"ANNOUNCE rtsp://{HERE}:{port}/a RTSP/1.0\r\nContent-Length: 4\r\n\r\nv=0\n"
+    said += f"RECORD rtsp://{HERE}:{port}/a RTSP/1.0\r\n\r\n"
+    assert bytes(got) == said.encode() + frames + end
+
+
 async def test_nobody_else_is_served() -> None:
     async with camera(OK) as there, RtspRelay(POLICY, there.url) as relay:
         assert await say(relay, f"DESCRIBE rtsp://127.0.0.1:{relay.port}/guess RTSP/1.0") == ""

@@ -161,6 +161,7 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
     """How workers reach sources and destinations. `program`: another FFmpeg than ours."""
     from penstock.media.child import Children
     from penstock.media.ffmpeg import FfmpegSource
+    from penstock.media.ffmpeg_sink import FfmpegSink
     from penstock.media.http_flv import HttpFlvSource
     from penstock.media.plan import is_http_flv
     from penstock.media.rtmp.transport import RtmpSink, RtmpSource
@@ -169,6 +170,7 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
 
     children = Children(certificates=authorities())
     child = partial(FfmpegSource, ffmpeg(program), children, policy, pump)
+    sink = partial(FfmpegSink, ffmpeg(program), children, policy, pump)
     http = Transport(source=lambda url: HttpFlvSource(policy, pump, child, url) if is_http_flv(url) else child(url))
     rtmp = Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump))
     return Transports(
@@ -177,8 +179,9 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
             "rtmps": rtmp,
             "http": http,
             "https": http,
-            "rtsp": Transport(source=child),
-            "srt": Transport(source=child),
+            "rtsp": Transport(source=child, sink=sink),
+            "rtp": Transport(sink=sink),
+            "srt": Transport(source=child, sink=sink),
         }
     )
 

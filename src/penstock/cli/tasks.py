@@ -211,7 +211,7 @@ def row(view: "PullView", now: int) -> "dict[str, object]":
         "destination": mask_url(plan.sinks[0].url),
         "sources": node_rows(view, "sources"),
         "sinks": node_rows(view, "sinks"),
-        "children": [f"{source.id}: {source.child}" for source in plan.sources if source.child],
+        "children": [f"{node.id}: {node.child}" for node in (*plan.sources, *plan.sinks) if node.child],
         "error": run.error,
         "start_at": iso(task.start_at),
         "end_at": iso(task.end_at) if task.end_at is not None else None,

@@ -103,7 +103,7 @@ class Child:
         self._listen()
         self._cpu_at = (self._loop.time(), 0.0)
         self._watch = self._loop.call_later(_CPU_WINDOW, self._judge_cpu)
-        self._patience = self._loop.call_later(STARTING, self._settle)
+        self._patience = self._loop.call_later(STARTING, self.settle)
 
     def _bound(self) -> None:
         # It may have ended already.
@@ -121,7 +121,7 @@ class Child:
             await ready.wait()
         finally:
             self._loop.remove_reader(self.sock)
-        self._settle()
+        self.settle()
         with suppress(ConnectionError):
             if self.sock.recv(1, socket.MSG_PEEK):
                 return
@@ -169,9 +169,10 @@ class Child:
                 break
         os.close(self._pidfd)
         os.close(self._stderr)
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """It has come up: another one may start."""
         self._patience.cancel()
         if not self.settled.done():
             self.settled.set_result(None)

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SourceError
-from penstock.media.child import Children
+from penstock.media.child import Child, Children
 from penstock.media.conceal import conceal
 from penstock.media.direct import Srt
 from penstock.media.flv import FlvReader
@@ -137,5 +137,10 @@ class FfmpegSource:
                 reason = await connection.wait_closed()
             finally:
                 connection.close(None)
-            done, _ = await asyncio.wait([child.gone], timeout=_END)
-            return await child.ended() if done else reason or "ended"
+            return await last_words(child, reason or "ended")
+
+
+async def last_words(child: Child, otherwise: str) -> str:
+    """Why a child has ended that has closed its output; `otherwise` if it stays all the same."""
+    done, _ = await asyncio.wait([child.gone], timeout=_END)
+    return await child.ended() if done else otherwise

@@ -21,6 +21,12 @@ _CHILD_SOURCES = {
     "rtsp": "RTSP is spoken by FFmpeg",
     "srt": "SRT is spoken by FFmpeg",
 }
+#: The same for sinks.
+_CHILD_SINKS = {
+    "rtsp": "RTSP is spoken by FFmpeg",
+    "rtp": "MPEG-TS over RTP is written by FFmpeg",
+    "srt": "SRT is spoken by FFmpeg",
+}
 
 
 def is_http_flv(url: str) -> bool:
@@ -95,6 +101,11 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     def target(self) -> str:
         """Where to connect."""
         return f"{self.url}{'&' if '?' in self.url else '?'}{self.ticket}" if self.ticket else self.url
+
+    @property
+    def child(self) -> str:
+        """Why an FFmpeg child delivers to this sink; empty: none does, the worker does it itself."""
+        return _CHILD_SINKS.get(urlsplit(self.url).scheme, "")
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,8 @@ from penstock.media.loopback import Loopback, copy
 from penstock.net import Policy
 
 _RECEIVE = 65536
+#: What an interleaved frame begins with; its channel and size follow (section 10.12).
+_FRAME = ord("$")
 _MAX_HEAD = 65536
 _MAX_BODY = 1 << 20
 _MAX_REDIRECTS = 5
@@ -63,10 +65,14 @@ class Peer:
         await self._loop.sock_sendall(self.sock, data)
 
     async def receive(self) -> bytes | Message:
-        """Return the next frame or message. Raise `MediaError` for anything else, `ConnectionError` at the end."""
+        """Return the next message, or the next frames as far as they have come.
+
+        Raise `MediaError` for anything else, `ConnectionError` at the end.
+        """
         await self._fill(4)
-        if self.rest[0] == ord("$"):
-            return await self._take(4 + int.from_bytes(self.rest[2:4], "big"))
+        if self.rest[0] == _FRAME:
+            await self._fill(4 + int.from_bytes(self.rest[2:4], "big"))
+            return await self._take(self._frames())
         while (end := self.rest.find(b"\r\n\r\n")) < 0:
             if len(self.rest) > _MAX_HEAD:
                 raise MediaError("the server does not speak RTSP")
@@ -80,6 +86,16 @@ class Peer:
         if not length.isdigit() or int(length) > _MAX_BODY:
             raise MediaError("an RTSP message has no usable length")
         return message._replace(body=await self._take(int(length)))
+
+    def _frames(self) -> int:
+        """How many bytes the whole frames have that have come."""
+        at, end = 0, 0
+        while end <= len(self.rest):
+            at = end
+            if len(self.rest) < at + 4 or self.rest[at] != _FRAME:
+                break
+            end = at + 4 + int.from_bytes(self.rest[at + 2 : at + 4], "big")
+        return at
 
     async def _take(self, size: int) -> bytes:
         await self._fill(size)
@@ -139,7 +155,7 @@ class RtspRelay(Loopback):
             if isinstance(request, Message):
                 answer = await self._ask(child, server, request)
                 await child.send(answer.wire())
-                if request.words[0] == b"PLAY" and answer.words[1] == b"200":
+                if request.words[0] in (b"PLAY", b"RECORD") and answer.words[1] == b"200":
                     break
             else:
                 await server.send(request)

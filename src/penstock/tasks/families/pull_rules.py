@@ -23,12 +23,10 @@ CALLBACK_EVENTS = frozenset(
 )
 REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
 
-#: The vendor documents all of these; the next two say which of them this build speaks.
+#: All that the vendor documents.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
-SERVED_SOURCES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
-SERVED_SINKS = frozenset({"rtmp", "rtmps"})
-_PORTS = {"rtmp": 1935, "rtmps": 443}
+_PORTS = {"rtmp": 1935, "rtmps": 443, "rtsp": 554}
 
 #: Longest comment, in bytes of UTF-8.
 MAX_COMMENT = 512
@@ -48,7 +46,7 @@ def check(spec: PullSpec) -> None:
 
 
 def source_address(spec: PullSpec) -> tuple[str, int | None]:
-    """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for its protocol."""
+    """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for what is not served in it."""
     return _source_address("SourceUrls", spec.source_urls[0])
 
 
@@ -67,7 +65,7 @@ def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
 def _source_address(field: str, url: str) -> tuple[str, int | None]:
     try:
         parts = split_url(url, SOURCE_SCHEMES)
-        _check_protocol(field, parts, SERVED_SOURCES)
+        _check_protocol(field, parts)
     except ValueError as error:
         raise InvalidSourceUrl(f"{field}: {error}.") from None
     return parts.hostname or "", parts.port
@@ -148,11 +146,11 @@ def _check_served(spec: PullSpec) -> None:
             raise Unsupported(f"{feature} is not served yet.")
 
 
-def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> None:
-    if parts.scheme not in served:
-        raise Unsupported(f"{field}: the protocol {parts.scheme} is not served yet.")
+def _check_protocol(field: str, parts: SplitResult) -> None:
     if parts.scheme == "srt":
         srt.parse(parts.geturl())
+    if parts.scheme == "rtp" and (parts.port is None or parts.path or parts.query or parts.username is not None):
+        raise ValueError("RTP takes nothing but a host and a port, as in rtp://HOST:5004")
     if parts.scheme not in ("rtmp", "rtmps"):
         return
     if parts.username is not None:
@@ -161,15 +159,16 @@ def _check_protocol(field: str, parts: SplitResult, served: frozenset[str]) -> N
 
 
 def _sink_parts(field: str, url: str) -> SplitResult:
-    """The parts of a destination's URL. Raise `ValueError`, or `Unsupported` for its protocol."""
+    """The parts of a destination's URL. Raise `ValueError`, or `Unsupported` for what is not served in it."""
     parts = split_url(url, SINK_SCHEMES)
-    _check_protocol(field, parts, SERVED_SINKS)
+    _check_protocol(field, parts)
     return parts
 
 
-def _stream(parts: SplitResult) -> tuple[str, int, str]:
-    """What tells streams apart: host, port and path, without the keys."""
-    return parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path
+def _stream(parts: SplitResult) -> tuple[str, int | None, str]:
+    """What tells streams apart: host, port and path, without the keys; SRT's name of the stream is in its query."""
+    path = parts.query if parts.scheme == "srt" else parts.path
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme), path
 
 
 def _check_parts(spec: PullSpec) -> None:

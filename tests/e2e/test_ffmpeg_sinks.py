@@ -1,0 +1,145 @@
+"""Destinations that FFmpeg children deliver to: SRT, RTP, RTSP. Tasks by the official SDK, decoded pictures."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.avmeter import measure
+from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import PenstockServer, until
+from tests.e2e.running import is_running
+from tests.e2e.test_http_sources import children, server
+from tests.e2e.test_relay import well
+from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
+from tests.media import counters, ffmpeg_exe, free_udp_port
+from tests.rtmp_peer import OriginThread
+
+__all__ = ["server"]
+
+#: Bytes of the clip `av` that are waited for: some six seconds.
+ENOUGH = 250_000
+
+
+@contextmanager
+def recorder(path: Path, *source: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Keeps what it receives as MPEG-TS, until it ends or the block does; what it says is in ``….log``."""
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", *source, "-c", "copy", "-flush_packets", "1", "-y", str(path)]
+    with path.with_suffix(".log").open("wb") as log, subprocess.Popen(command, stderr=log) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def srt_listener(port: int, *options: str) -> list[str]:
+    """A recorder's source: whoever calls by SRT."""
+    return [*options, "-i", f"srt://127.0.0.1:{port}?mode=listener"]
+
+
+def until_recorded(path: Path, size: int = ENOUGH) -> None:
+    """Wait for so many bytes."""
+    until(lambda: path.exists() and path.stat().st_size >= size, within=30, what=f"{path.name} grows")
+
+
+def assert_whole(path: Path) -> None:
+    """Every picture is there, from the first to the last, and in the end sound is in step."""
+    numbers = counters(path)
+    # What was cut off may end in the middle of a group.
+    shown = [number for number in numbers if number is not None][:-3]
+    assert len(shown) >= 100
+    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    reading = measure(path)
+    assert len(reading.offsets) >= 3
+    assert max(map(abs, reading.offsets[-3:])) <= 45, reading
+
+
+def test_srt_destination_with_a_passphrase(
+    cloud: Cloud, server: PenstockServer, origin: OriginThread, tmp_path: Path
+) -> None:
+    """Describe counts what the child took; a Delete ends the connection, and the child."""
+    port, record = free_udp_port(), tmp_path / "srt.ts"
+    with recorder(record, *srt_listener(port, "-passphrase", "0123456789")) as receiver:
+        url = f"srt://127.0.0.1:{port}?streamid=#!::r=live/s1,m=publish&passphrase=0123456789&latency=200"
+        task_id = cloud.create(origin.url, url)
+        until_recorded(record)
+        until(lambda: well(cloud, task_id))
+        assert cloud.run_status(task_id) == "active"
+        [child] = children(server)
+        seen = Path(f"/proc/{child}/cmdline").read_bytes()
+        assert b"0123456789" not in seen
+        assert b"live/s1" not in seen
+        shown = server.task(task_id)
+        assert shown["children"] == ["sink: SRT is spoken by FFmpeg"]
+        assert shown["sinks"][0]["bytes"] > ENOUGH / 2
+        cloud.delete(task_id)
+        receiver.wait(10)
+        until(lambda: not is_running(child), what="the child is gone")
+    assert_whole(record)
+
+
+def test_rtp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) -> None:
+    """MPEG-TS over RTP: a receiver needs no description."""
+    port, record = free_udp_port(), tmp_path / "rtp.ts"
+    with recorder(record, "-i", f"rtp://127.0.0.1:{port}"):
+        task_id = cloud.create(origin.url, f"rtp://127.0.0.1:{port}")
+        until_recorded(record)
+        until(lambda: well(cloud, task_id))
+    assert_whole(record)
+
+
+def test_rtsp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) -> None:
+    """A real server takes what we publish, and plays it; after five seconds it says how its clocks belong together."""
+    record = tmp_path / "rtsp.ts"
+    with rtsp_server() as port:
+        task_id = cloud.create(origin.url, f"rtsp://127.0.0.1:{port}/copy")
+        until(lambda: well(cloud, task_id), within=20)
+        viewer = f"rtsp://viewer:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/copy"
+        with recorder(record, "-rtsp_transport", "tcp", "-i", viewer):
+            until_recorded(record, 2 * ENOUGH)
+    assert_whole(record)
+
+
+def test_destination_that_cannot_be_had_says_why(cloud: Cloud, origin: OriginThread, tmp_path: Path) -> None:
+    """Nobody there, and a wrong passphrase."""
+    port, deaf, closed = free_udp_port(), free_udp_port(), free_udp_port()
+    with recorder(tmp_path / "x.ts", *srt_listener(port, "-passphrase", "0123456789")):
+        said = {
+            f"srt://127.0.0.1:{port}?passphrase=hush-hush-hush": "the SRT peer refuses: incorrect passphrase",
+            f"srt://127.0.0.1:{deaf}?streamid=hush": "nobody answers by SRT at this address and port (UDP)",
+            f"rtsp://viewer:hush@127.0.0.1:{closed}/live/x": "sink: connection refused",
+        }
+        tasks = {cloud.create(origin.url, url): words for url, words in said.items()}
+        for task_id, words in tasks.items():
+            until(lambda: words in cloud.describe(task_id).ErrorInfo, within=20, what=words)  # noqa: B023 - called at once
+            assert "hush" not in cloud.describe(task_id).ErrorInfo
+            assert cloud.run_status(task_id) == "inactive"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_child_that_dies_or_stands_still_is_replaced(
+    cloud: Cloud, server: PenstockServer, origin: OriginThread, tmp_path: Path, number: int
+) -> None:
+    """And the death of the worker is that of its child."""
+    port = free_udp_port()
+    record = tmp_path / "rtp.ts"
+    with recorder(record, "-i", f"rtp://127.0.0.1:{port}"):
+        task_id = cloud.create(origin.url, f"rtp://127.0.0.1:{port}")
+        until(lambda: well(cloud, task_id), within=20)
+        [child] = children(server)
+        os.kill(child, number)
+        if number == signal.SIGSTOP:
+            until(lambda: cloud.run_status(task_id) == "inactive", within=20, what="Describe says that nothing moves")
+        until(lambda: not is_running(child), within=30, what="the child is gone")
+        until(lambda: well(cloud, task_id), within=20)
+        history = server.command("task", "show", task_id).stdout
+        said = "it was ended by SIGKILL" if number == signal.SIGKILL else "takes nothing any more"
+        assert said in history
+        [child] = children(server)
+        server.kill("worker")
+        with suppress(ProcessLookupError):
+            until(lambda: not is_running(child), within=2, what="the child has gone with its worker")
