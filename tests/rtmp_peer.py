@@ -16,6 +16,7 @@ from pathlib import Path
 from struct import pack
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+from tests.rtmp_login import Guard
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Parser, Writer, amf, flv_tags, read_amf
 
 HANDSHAKE = 1536
@@ -101,6 +102,8 @@ class Peer:
         self.connections: list[Connection] = []
         #: An error code with which publish or play is refused; empty: granted.
         self.refuse = ""
+        #: Whoever may connect; None: everybody.
+        self.guard: Guard | None = None
         #: Clients are accepted, and never answered.
         self.mute = False
         self.port = 0
@@ -194,6 +197,11 @@ class Peer:
         match verb:
             case "connect":
                 connection.app, connection.tc_url = values[0]["app"], values[0]["tcUrl"]
+                if self.guard and (words := self._objection(connection, self.guard)):
+                    info = {"level": "error", "code": "NetConnection.Connect.Rejected", "description": words}
+                    connection.command("_error", transaction, None, info)
+                    connection.writer.close()
+                    return
                 connection.send(
                     Message(5, 0, pack(">I", 2_500_000), csid=2),
                     Message(6, 0, pack(">IB", 2_500_000, 2), csid=2),
@@ -212,6 +220,12 @@ class Peer:
                     self._granted(connection)
             case "FCUnpublish" | "deleteStream":
                 connection.unpublished = True
+
+    def _objection(self, connection: Connection, guard: Guard) -> str:
+        connection.app, mark, query = connection.app.partition("?")
+        assert connection.tc_url.endswith(f"/{connection.app}{mark}{query}")
+        connection.tc_url = connection.tc_url.removesuffix(mark + query)
+        return guard.objection(connection.app, query)
 
     def _granted(self, connection: Connection) -> None:
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import MediaError
-from penstock.media import rtsp
 from penstock.media.rtsp import Message, Peer, RtspRelay
 from penstock.net import Policy
 from tests.http_peer import FORBIDDEN, HERE
@@ -198,43 +196,3 @@ async def test_no_bytes_raise_anything_else(data: bytes) -> None:
             assert item.wire() if isinstance(item, Message) else item[:1] == b"$"
     except (MediaError, ConnectionResetError):
         pass
-
-
-# Proofs, checked against the examples of their RFCs
-
-
-def fields(proof: bytes) -> dict[str, str]:
-    """What a digest says."""
-    found = rtsp._PARAMETER.findall(proof.decode())
-    return {name: quoted or bare for name, quoted, bare in found}
-
-
-def test_digest_of_rfc_7616(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Section 3.9.1, in both algorithms."""
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
-    challenge = 'Digest realm="http-auth@example.org", qop="auth, auth-int"'
-    challenge += ', nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"'
-    challenge += ', opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS", algorithm='
-    answers = {
-        "MD5": "8ca523f5e9506fed4657c9700eebdbec",
-        "SHA-256": "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
-    }
-    for algorithm, response in answers.items():
-        proof = fields(rtsp._proof(challenge + algorithm, ("Mufasa", "Circle of Life"), b"GET", b"/dir/index.html"))
-        assert proof["response"] == response
-        assert proof["opaque"] == "FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"
-        assert (proof["algorithm"], proof["qop"], proof["nc"]) == (algorithm, "auth", "00000001")
-
-
-def test_digest_without_quality_of_protection() -> None:
-    """As cameras ask: RFC 2069, with the example of its errata."""
-    challenge = 'Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"'
-    proof = fields(rtsp._proof(challenge, ("Mufasa", "CircleOfLife"), b"GET", b"/dir/index.html"))
-    assert proof["response"] == "1949323746fe6a43ef61f9606e7febea"
-    assert "algorithm" not in proof
-
-
-def test_digest_is_preferred_to_a_plain_password() -> None:
-    assert rtsp._strongest([b'Basic realm="x"', b'Digest realm="x"']) == b'Digest realm="x"'
-    assert rtsp._strongest([b'Basic realm="x"']) == b'Basic realm="x"'
-    assert rtsp._strongest([]) == b""

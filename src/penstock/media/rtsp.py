@@ -5,15 +5,13 @@ real one into its requests, proves who we are where the server asks for that, an
 """
 
 import asyncio
-import base64
-import hashlib
-import re
 import secrets
 import socket
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import AddressRefused, MediaError
+from penstock.media.authorization import User, authorization, strongest
 from penstock.media.loopback import Loopback, copy
 from penstock.net import Policy
 
@@ -24,9 +22,6 @@ _MAX_HEAD = 65536
 _MAX_BODY = 1 << 20
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({b"301", b"302", b"303", b"305", b"307"})
-_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^,\s]+))')
-#: What a digest may be made with (RFC 7616).
-_DIGESTS = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
 
 
 class _ChildGone(Exception):
@@ -123,7 +118,7 @@ class RtspRelay(Loopback):
     def _turn_to(self, url: str) -> None:
         """Ask this server from now on, with the name and password that its own URL has: no other is told them."""
         parts = urlsplit(url)
-        self._user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+        self._user = User.of(parts)
         self._target = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         self._challenge = b""
 
@@ -187,7 +182,7 @@ class RtspRelay(Loopback):
             await server.send(self._ours(request).wire())
             answer = await self._answer(child, server)
             if answer.words[1] == b"401" and self._user and not proven:
-                self._challenge = _strongest(answer.headed(b"www-authenticate"))
+                self._challenge = strongest(answer.headed(b"www-authenticate"))
                 proven = True
             elif answer.words[1] in _REDIRECTS and redirects < _MAX_REDIRECTS:
                 await self._redirect(server, answer)
@@ -222,7 +217,7 @@ class RtspRelay(Loopback):
             uri = self._target.encode("latin-1", "replace") + uri[len(self.url) :]
         headers = [line for line in request.headers if not line.lower().startswith(b"authorization:")]
         if self._user and self._challenge:
-            headers.append(b"Authorization: " + _proof(self._challenge.decode("latin-1"), self._user, method, uri))
+            headers.append(b"Authorization: " + authorization(self._challenge, self._user, method, uri))
         return Message([method, uri, version], headers, request.body)
 
 
@@ -231,39 +226,3 @@ async def _hear(child: Peer) -> bytes | Message:
         return await child.receive()
     except ConnectionError as error:
         raise _ChildGone from error
-
-
-def _strongest(challenges: list[bytes]) -> bytes:
-    """The challenge that gives least away: a digest if there is one."""
-    return next((one for one in challenges if one.lower().startswith(b"digest")), next(iter(challenges), b""))
-
-
-def _proof(challenge: str, user: tuple[str, str], method: bytes, uri: bytes) -> bytes:
-    """The value of ``Authorization`` (RFC 7617, RFC 7616; without a quality of protection as in RFC 2069)."""
-    name, password = user
-    if challenge.lower().startswith("basic"):
-        return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
-    asked = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(challenge)}
-    algorithm = asked.get("algorithm", "MD5")
-    make = _DIGESTS.get(algorithm.upper())
-    if make is None:
-        raise MediaError(f"the server wants a digest by {algorithm}, which we do not know")
-
-    def digest(*parts: str) -> str:
-        return make(":".join(parts).encode()).hexdigest()
-
-    realm, nonce, where = asked.get("realm", ""), asked.get("nonce", ""), uri.decode("latin-1")
-    secret, what = digest(name, realm, password), digest(method.decode("latin-1"), where)
-    fields = {"username": name, "realm": realm, "nonce": nonce, "uri": where}
-    if "auth" in asked.get("qop", "").replace(" ", "").split(","):
-        count, ours = "00000001", secrets.token_hex(8)
-        fields |= {"response": digest(secret, nonce, count, ours, "auth", what), "cnonce": ours}
-        more = [f"qop=auth, nc={count}"]
-    else:
-        fields["response"] = digest(secret, nonce, what)
-        more = []
-    if "opaque" in asked:
-        fields["opaque"] = asked["opaque"]
-    if "algorithm" in asked:
-        more.append(f"algorithm={algorithm}")
-    return ("Digest " + ", ".join([*(f'{key}="{value}"' for key, value in fields.items()), *more])).encode()

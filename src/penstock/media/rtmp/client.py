@@ -8,7 +8,16 @@ from urllib.parse import urlsplit
 from penstock.errors import AddressRefused, MediaError
 from penstock.media.feed import secure
 from penstock.media.rtmp import amf, chunk
-from penstock.media.rtmp.refusal import Redirected, info_of, redirection, refusal, refuses, without_key
+from penstock.media.rtmp.login import Login, LoginWanted
+from penstock.media.rtmp.refusal import (
+    Redirected,
+    info_of,
+    redirection,
+    refusal,
+    refuses,
+    wants_login,
+    without_key,
+)
 from penstock.media.rtmp.session import ENHANCED, Closed, Session, split_url
 from penstock.net import Door
 
@@ -27,6 +36,8 @@ class ClientSession(Session):
     stream_id = 0
     #: Where we are, after redirections.
     url = ""
+    #: What proves who we are, behind the application's name.
+    _login = ""
 
     @classmethod
     async def play(cls, door: Door, url: str) -> Self:
@@ -44,7 +55,7 @@ class ClientSession(Session):
         sent_on = ""
         for _ in range(1 + MAX_REDIRECTS):
             try:
-                return await cls._try(door, url, ask)
+                return await cls._log_in(door, url, ask)
             except Redirected as redirected:
                 sent_on = f"redirected to {split_url(redirected.url)[0]}: "
                 _check(door, url, redirected.url)
@@ -56,11 +67,21 @@ class ClientSession(Session):
         raise MediaError(f"redirected more than {MAX_REDIRECTS} times")
 
     @classmethod
-    async def _try(cls, door: Door, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
+    async def _log_in(cls, door: Door, url: str, ask: Callable[[Self], Awaitable[None]]) -> Self:
+        """Ask one server, as often as its kind of login takes: each answer of ours comes by a connection of its own."""
+        login = Login(url)
+        while True:
+            try:
+                return await cls._try(door, url, ask, login.query)
+            except LoginWanted as wanted:
+                login.take(wanted)
+
+    @classmethod
+    async def _try(cls, door: Door, url: str, ask: Callable[[Self], Awaitable[None]], login: str) -> Self:
         sock, parts = await door.connect(url), urlsplit(url)
         host = parts.hostname or ""
         session = cls(await secure(sock, door.tls(host), host) if parts.scheme == "rtmps" else sock)
-        session.url = url
+        session.url, session._login = url, login
         try:
             async with asyncio.timeout(PATIENCE):
                 await ask(session)
@@ -102,7 +123,8 @@ class ClientSession(Session):
         tc_url, app, _ = split_url(self.url)
         await self.handshake_as_client()
         await self.announce()
-        offer: dict[str, amf.Value] = {"app": app, "tcUrl": tc_url, "fpad": False, "capabilities": 15.0}
+        offer: dict[str, amf.Value] = {"app": app + self._login, "tcUrl": tc_url + self._login}
+        offer |= {"fpad": False, "capabilities": 15.0}
         await self.command("connect", 1, offer | more | ENHANCED)
         await self._result(1)
 
@@ -135,8 +157,9 @@ class ClientSession(Session):
                 raise self._refused(answer)
 
     def _refused(self, answer: list[amf.Value]) -> MediaError:
-        url = redirection(answer, self.url)
-        return MediaError(refusal(answer)) if url is None else Redirected(url)
+        if (url := redirection(answer, self.url)) is not None:
+            return Redirected(url)
+        return LoginWanted(answer) if wants_login(answer) else MediaError(refusal(answer))
 
 
 def _check(door: Door, before: str, url: str) -> None:

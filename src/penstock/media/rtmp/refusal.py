@@ -43,14 +43,24 @@ def refuses(answer: list[amf.Value]) -> bool:
     return answer[:1] == ["close"] or info.get("level") == "error" or str(info.get("code")) in _MEANINGS
 
 
-def refusal(answer: list[amf.Value]) -> str:
-    """Put a server's refusal into words: what it means, its code and description."""
-    info = info_of(answer)
-    code, description = (str(info.get(key) or "").rstrip(".") for key in ("code", "description"))
-    meaning = _MEANINGS.get(code, "")
-    if "authmod=" in description:
-        meaning = "a user name and a password are wanted"
-    words = ", ".join(word for word in (code, description) if word)
+def description(answer: list[amf.Value]) -> str:
+    """Return how the server itself puts it."""
+    return str(info_of(answer).get("description") or "")
+
+
+def wants_login(answer: list[amf.Value]) -> bool:
+    """Whether a refusal is about who we are: it names the server's kind of login."""
+    return "authmod=" in description(answer)
+
+
+def refusal(answer: list[amf.Value], meaning: str = "") -> str:
+    """Put a server's refusal into words: what it means, its code and description, without what it wants to be told."""
+    code = str(info_of(answer).get("code") or "").rstrip(".")
+    described = description(answer)
+    if wants_login(answer):
+        described = described.partition("?reason=")[0].rstrip(" :")
+    meaning = meaning or _MEANINGS.get(code, "")
+    words = ", ".join(word for word in (code, described.rstrip(".")) if word)
     refused = f"refused by the server, {meaning}" if meaning else "refused by the server"
     return f"{refused}: {words}"[:_LONGEST_WORDS] if words else refused
 
@@ -76,7 +86,11 @@ def redirection(answer: list[amf.Value], url: str) -> str | None:
     path = parts.path.rstrip("/")
     whole = bool(ex.get("redirect2")) or path.rpartition("/")[2] == name
     query = "&".join(query for query in (parts.query, "" if parts.query and whole else urlsplit(url).query) if query)
-    return parts._replace(path=path if whole else f"{path}/{name}", query=query, fragment="").geturl()
+    # User and password go along, as they are: no server is told more by them than it could learn from the first one.
+    login, at, _ = urlsplit(url).netloc.rpartition("@")
+    netloc = login + at + parts.netloc.rpartition("@")[2]
+    path = path if whole else f"{path}/{name}"
+    return parts._replace(netloc=netloc, path=path, query=query, fragment="").geturl()
 
 
 def without_key(text: str, url: str) -> str:

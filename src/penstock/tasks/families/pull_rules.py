@@ -46,12 +46,12 @@ def check(spec: PullSpec) -> None:
 
 
 def source_address(spec: PullSpec) -> tuple[str, int | None]:
-    """Host and port of the source. Raise `InvalidSourceUrl`, or `Unsupported` for what is not served in it."""
+    """Host and port of the source. Raise `InvalidSourceUrl`."""
     return _source_address("SourceUrls", spec.source_urls[0])
 
 
 def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
-    """Host and port of the backup source, None without one. Raise `InvalidSourceUrl`, `InvalidField`, `Unsupported`."""
+    """Host and port of the backup source, None without one. Raise `InvalidSourceUrl` or `InvalidField`."""
     if bool(spec.backup_source_type) != bool(spec.backup_source_url):
         missing = "BackupSourceType" if spec.backup_source_url else "BackupSourceUrl"
         raise InvalidField(missing, f"BackupSourceType and BackupSourceUrl go together; {missing} is empty.")
@@ -65,14 +65,14 @@ def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
 def _source_address(field: str, url: str) -> tuple[str, int | None]:
     try:
         parts = split_url(url, SOURCE_SCHEMES)
-        _check_protocol(field, parts)
+        _check_protocol(parts)
     except ValueError as error:
         raise InvalidSourceUrl(f"{field}: {error}.") from None
     return parts.hostname or "", parts.port
 
 
 def destination_address(spec: PullSpec) -> tuple[str, int | None]:
-    """Host and port of the destination. Raise `InvalidToUrl` or `InvalidField`, or `Unsupported`."""
+    """Host and port of the destination. Raise `InvalidToUrl` or `InvalidField`."""
     if spec.to_url and (spec.domain_name or spec.app_name or spec.stream_name):
         raise InvalidToUrl("With ToUrl, DomainName, AppName and StreamName must be empty.")
     if not spec.to_url:
@@ -80,21 +80,21 @@ def destination_address(spec: PullSpec) -> tuple[str, int | None]:
     if not spec.push_args.isprintable() or any(char in spec.push_args for char in ' \\"<>#'):
         raise InvalidField("PushArgs", "PushArgs holds a character that must not stand in a query.")
     try:
-        parts = _sink_parts("ToUrl", destination(spec))
+        parts = _sink_parts(destination(spec))
     except ValueError as error:
         raise InvalidToUrl(f"{'ToUrl' if spec.to_url else 'The destination'}: {error}.") from None
     return parts.hostname or "", parts.port
 
 
 def backup_destination_address(spec: PullSpec) -> tuple[str, int | None] | None:
-    """Host and port of the second destination, None without one. Raise `InvalidBackupToUrl`, or `Unsupported`."""
+    """Host and port of the second destination, None without one. Raise `InvalidBackupToUrl`."""
     if not spec.backup_to_url:
         return None
     try:
-        parts = _sink_parts("BackupToUrl", spec.backup_to_url)
+        parts = _sink_parts(spec.backup_to_url)
     except ValueError as error:
         raise InvalidBackupToUrl(f"BackupToUrl: {error}.") from None
-    if _stream(parts) == _stream(_sink_parts("ToUrl", destination(spec))):
+    if _stream(parts) == _stream(_sink_parts(destination(spec))):
         raise InvalidBackupToUrl("BackupToUrl names the stream that the task pushes to already.")
     return parts.hostname or "", parts.port
 
@@ -146,22 +146,19 @@ def _check_served(spec: PullSpec) -> None:
             raise Unsupported(f"{feature} is not served yet.")
 
 
-def _check_protocol(field: str, parts: SplitResult) -> None:
+def _check_protocol(parts: SplitResult) -> None:
     if parts.scheme == "srt":
         srt.parse(parts.geturl())
     if parts.scheme == "rtp" and (parts.port is None or parts.path or parts.query or parts.username is not None):
         raise ValueError("RTP takes nothing but a host and a port, as in rtp://HOST:5004")
-    if parts.scheme not in ("rtmp", "rtmps"):
-        return
-    if parts.username is not None:
-        raise Unsupported(f"{field}: user and password in an RTMP URL are not served yet.")
-    check_stream(parts)
+    if parts.scheme in ("rtmp", "rtmps"):
+        check_stream(parts)
 
 
-def _sink_parts(field: str, url: str) -> SplitResult:
-    """The parts of a destination's URL. Raise `ValueError`, or `Unsupported` for what is not served in it."""
+def _sink_parts(url: str) -> SplitResult:
+    """The parts of a destination's URL. Raise `ValueError`."""
     parts = split_url(url, SINK_SCHEMES)
-    _check_protocol(field, parts)
+    _check_protocol(parts)
     return parts
 
 
