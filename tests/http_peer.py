@@ -4,6 +4,8 @@ import asyncio
 import socket
 from typing import NamedTuple, Self
 
+from tests.http_login import DigestGuard
+
 #: Where `Server` is, and where nobody may go. Linux has all of 127.0.0.0/8.
 HERE, FORBIDDEN = "127.0.0.2", "127.0.0.1"
 
@@ -25,11 +27,18 @@ def redirect(location: str) -> Answer:
     return Answer(status="302 Found", headers=(f"Location: {location}",))
 
 
+def unauthorized(*challenges: str) -> Answer:
+    """To be asked again, with a proof."""
+    return Answer(status="401 Unauthorized", headers=tuple(f"WWW-Authenticate: {one}" for one in challenges))
+
+
 class Server:
     """Serves `pages` by their paths at `HERE`; at the same port of `FORBIDDEN` a canary counts connections."""
 
     def __init__(self) -> None:
         self.pages: dict[str, Answer] = {}
+        #: Who may have them; None: everybody.
+        self.guard: DigestGuard | None = None
         #: Heads of requests, as they came.
         self.heads: list[str] = []
         self.canary = 0
@@ -72,6 +81,8 @@ class Server:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
             answer = self.pages.get(head.split(" ")[1].partition("?")[0], Answer(status="404 Not Found"))
+            if self.guard and not self.guard.admits(head):
+                answer = unauthorized(self.guard.challenge())
             writer.write(head_of(answer) + answer.body)
             await writer.drain()
             while answer.endless:

@@ -4,9 +4,11 @@ import asyncio
 import ipaddress
 import random
 import socket
+import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -16,8 +18,10 @@ from penstock.media.http_flv import HttpFlvSource
 from penstock.media.pump import Pump
 from penstock.media.transport import SourceLeaf
 from penstock.net import Policy
-from tests.http_peer import FORBIDDEN, HERE, Answer, Server, head_of, redirect
+from tests.http_login import DigestGuard
+from tests.http_peer import FORBIDDEN, HERE, Answer, Server, head_of, redirect, unauthorized
 from tests.packets import Clip
+from tests.parts import require
 from tests.rtmp_wire import cut, flv_file
 from tests.tls_front import TlsFront
 from tests.unit.test_http_children import SPELLINGS
@@ -89,13 +93,61 @@ async def test_all_of_a_stream_is_taken_in_either_coding(server: Server, answer:
 
 
 async def test_user_and_password_are_told_to_the_server_they_are_for(server: Server) -> None:
-    """And to nobody that it sends us to."""
-    server.pages |= {"/a.flv": redirect(f"{server.url}/b.flv"), "/b.flv": redirect("http://[/")}
+    """When it asks for them, and to nobody that it sends us to."""
+    server.pages["/a.flv"] = unauthorized('Basic realm="x"')
     authority = f"ann:p%40ss%C3%A9@{HERE}:{server.port}"
-    _, reason = await take(f"http://{authority}/a.flv")
+    assert await take(f"http://{authority}/a.flv") == ([], "HTTP status 401, the user name or the password is wrong")
     proof = b64encode("ann:p@ssé".encode()).decode()
-    assert [f"\r\nAuthorization: Basic {proof}\r\n" in head for head in server.heads] == [True, False]
-    assert reason == f"redirected to {HERE}:{server.port}: redirected to what is no URL"
+    assert [f"\r\nAuthorization: Basic {proof}\r\n" in head for head in server.heads] == [False, True]
+
+    server.pages["/b.flv"] = redirect(f"{server.url}/a.flv")
+    server.heads.clear()
+    wanted = f"redirected to {HERE}:{server.port}: HTTP status 401, a user name and a password are wanted"
+    assert await take(f"http://{authority}/b.flv") == ([], wanted)
+    assert not any("Authorization" in head for head in server.heads)
+
+
+GUARDS = [("MD5", "auth"), ("SHA-256", "auth,auth-int"), ("MD5", "")]
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_guard_of_these_tests_lets_curl_in(server: Server, guard: tuple[str, str]) -> None:
+    """And keeps it out when its password is wrong."""
+    server.guard = DigestGuard(*guard)
+    for password, got in ((server.guard.password, FLV), ("hush", b"")):
+        command = [str(require("curl")), "-s", "--digest", "-u", f"ann:{password}", f"{server.url}/x.flv?token=1,2"]
+        curl = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert (await curl.communicate())[0] == got
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_password_is_proven_by_a_digest(server: Server, guard: tuple[str, str]) -> None:
+    """Wherever the server takes one; it is told neither here nor where a redirect on the same server leads."""
+    server.guard = DigestGuard(*guard)
+    server.pages["/y.flv"] = redirect("/x.flv?a=caméra")
+    user = f"ann:{quote(server.guard.password)}"
+    for path in ("x.flv?token=1,2", "y.flv"):
+        media, _ = await take(f"http://{user}@{HERE}:{server.port}/{path}")
+        assert media == whole()
+    assert not any("p@ss" in head or "Basic" in head for head in server.heads)
+    for wrong in ("ann:hush", "bob:hush", "ann"):
+        reason = (await take(f"http://{wrong}@{HERE}:{server.port}/x.flv"))[1]
+        assert reason == "HTTP status 401, the user name or the password is wrong"
+
+
+@pytest.mark.parametrize(
+    ("challenges", "words"),
+    [
+        ((), "the server wants a login of a kind that is not known"),
+        (("Negotiate",), "the server wants a login of a kind that is not known"),
+        (("Digest algorithm=MD2",), "the server wants a digest by MD2, which we do not know"),
+        (('Digest realm="\0"',), "a control character cannot be told in a login"),
+    ],
+)
+async def test_login_that_we_cannot_give_says_so(server: Server, challenges: tuple[str, ...], words: str) -> None:
+    server.pages["/x.flv"] = unauthorized(*challenges)
+    assert await take(f"http://ann:hush@{HERE}:{server.port}/x.flv") == ([], words)
+    assert len(server.heads) == 1
 
 
 async def test_address_is_asked_for_as_one(server: Server) -> None:

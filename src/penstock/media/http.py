@@ -3,14 +3,14 @@
 import asyncio
 import socket
 import string
-from base64 import b64encode
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from penstock.errors import AddressRefused, MediaError, SourceError
+from penstock.media.authorization import User, authorization, strongest
 from penstock.media.feed import Feed, receive, secure, send
 from penstock.net import Door
 
@@ -20,6 +20,7 @@ MAX_REDIRECTS = 5
 _MAX_HEAD = 1 << 16
 _RECEIVE = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
+_UNAUTHORIZED = 401
 _AGENT = f"Penstock/{version('penstock')}"
 
 
@@ -27,6 +28,8 @@ class _Head(NamedTuple):
     status: int
     #: By name in lower case.
     headers: Mapping[str, str]
+    #: What the server offers to know us by.
+    challenges: list[bytes]
     #: What has arrived of the body.
     body: bytes
 
@@ -104,21 +107,36 @@ async def get(door: Door, url: str, schemes: Collection[str] = ("http", "https")
 
 
 async def _ask(door: Door, url: str, schemes: Collection[str]) -> Response | str:
-    """Ask once; return the answer, or where we are sent."""
+    """Ask, again with a login if one is wanted; return the answer, or where we are sent."""
+    user = User.of(urlsplit(url))
+    answer = await _try(door, url)
+    if isinstance(answer, _Head) and answer.status == _UNAUTHORIZED and user:
+        proof = authorization(strongest(answer.challenges), user, b"GET", _target(urlsplit(url)).encode())
+        answer = await _try(door, url, proof)
+    if isinstance(answer, Response):
+        return answer
+    if answer.status == _UNAUTHORIZED:
+        wrong = "the user name or the password is wrong" if user else "a user name and a password are wanted"
+        raise SourceError(f"HTTP status {answer.status}, {wrong}")
+    if answer.status not in _REDIRECTS:
+        raise SourceError(f"HTTP status {answer.status}")
+    return _location(door, url, answer.headers.get("location", ""), schemes)
+
+
+async def _try(door: Door, url: str, proof: bytes = b"") -> Response | _Head:
+    """Ask once; return the answer, of one that is not 200 its head."""
     sock = await _connect(door, url)
     with ExitStack() as undo:
         undo.callback(sock.close)
         try:
             async with asyncio.timeout(PATIENCE):
-                head = await _exchange(sock, url)
+                head = await _exchange(sock, _request(urlsplit(url), proof))
         except TimeoutError:
             raise SourceError(f"connected, but no answer within {PATIENCE:g} s") from None
         if head.status == 200:
             undo.pop_all()
             return Response(sock, head, url)
-    if head.status not in _REDIRECTS:
-        raise SourceError(f"HTTP status {head.status}")
-    return _location(door, url, head.headers.get("location", ""), schemes)
+    return head
 
 
 async def _connect(door: Door, url: str) -> socket.socket | Feed:
@@ -127,9 +145,9 @@ async def _connect(door: Door, url: str) -> socket.socket | Feed:
     return await secure(sock, door.tls(host), host) if parts.scheme == "https" else sock
 
 
-async def _exchange(sock: socket.socket | Feed, url: str) -> _Head:
+async def _exchange(sock: socket.socket | Feed, request: bytes) -> _Head:
     """Ask, and read the answer's head."""
-    await _send(sock, _request(urlsplit(url)))
+    await _send(sock, request)
     data = b""
     while b"\r\n\r\n" not in data:
         piece = await _receive(sock)
@@ -141,22 +159,24 @@ async def _exchange(sock: socket.socket | Feed, url: str) -> _Head:
     words = first.split(" ", 2)
     if not (words[0].startswith("HTTP/1.") and len(words) > 1 and words[1].isascii() and words[1].isdecimal()):
         raise SourceError("the server does not speak HTTP")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines_)}
-    return _Head(int(words[1][:4]), headers, body)
+    pairs = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines_)]
+    challenges = [value.encode("latin-1") for name, value in pairs if name == "www-authenticate"]
+    return _Head(int(words[1][:4]), dict(pairs), challenges, body)
 
 
-def _request(parts: SplitResult) -> bytes:
-    """The GET for a URL; a user and password in it are proven by RFC 7617."""
-    target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    target = quote(target, safe=string.punctuation)
-    lines = [f"GET {target} HTTP/1.1", f"Host: {_host(parts)}", f"User-Agent: {_AGENT}", "Accept: */*"]
-    if parts.username is not None:
-        proof = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
-        lines.append(f"Authorization: Basic {b64encode(proof).decode()}")
+def _request(parts: SplitResult, proof: bytes) -> bytes:
+    """The GET for a URL, with what proves who we are, if anything does."""
+    lines = [f"GET {_target(parts)} HTTP/1.1", f"Host: {_host(parts)}", f"User-Agent: {_AGENT}", "Accept: */*"]
     try:
-        return "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
+        head = "\r\n".join([*lines, "Connection: close", ""]).encode("ascii")
     except UnicodeEncodeError:
         raise SourceError("its host is not written in ASCII") from None
+    return head + (b"Authorization: " + proof + b"\r\n" if proof else b"") + b"\r\n"
+
+
+def _target(parts: SplitResult) -> str:
+    """Path and query."""
+    return quote(f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", safe=string.punctuation)
 
 
 def _host(parts: SplitResult) -> str:
