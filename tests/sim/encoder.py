@@ -1,6 +1,7 @@
 """An encoder that makes no media, but messages whose payload says where they come from, and when."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from struct import Struct
@@ -12,6 +13,8 @@ from tests.rtmp_wire import AUDIO, DATA, VIDEO
 #: which it is shown.
 STAMP = Struct(">HII")
 _AVC_HEADERS = (AVC_HEADER, AVC_HEADER_720P, AVC_HEADER.replace(b"\x4d\x40\x1e", b"\x42\xc0\x1f"))
+#: How far sound and picture may be farther apart after a clock was moved alone, in ms: rounding.
+DOUBT = 3.0
 _LATER = {0: (0,), 1: (2, 0), 2: (3, 0, 0)}
 #: Chunk stream and time; length and type; message stream id.
 _HEAD = Struct(">III").pack
@@ -122,10 +125,16 @@ class Encoder:
         self.gop = bytearray()
         #: True times at which its clocks were moved.
         self.cuts: list[int] = []
-        #: How often one of them was moved alone.
-        self.jumps = 0
+        #: How far its sound and picture may seem to be apart, in ms: for each clock that was moved alone, and for what
+        #: was lost around that, since nobody can tell how much that was.
+        self.doubt = 0.0
         #: Numbers of pictures before which some were lost on the way.
         self.after_hole: set[int] = set()
+        #: True time up to which its media has arrived, and whether since then some was lost, a clock was moved alone.
+        self._arrived = 0
+        self._lost = self._moved_alone = False
+        #: The kinds of what was produced last.
+        self.kinds: set[int] = set()
         self._padding = bytes(max(0, form.size - 5 - STAMP.size))
 
     @property
@@ -149,23 +158,55 @@ class Encoder:
         form = self.form
         until = (now - self._began) * 1000
         pieces: list[bytes] = []
+        self.kinds = set()
         next_video = self.pictures * form.frame if form.video else float("inf")
         next_audio = self.sounds * form.sound if form.audio else float("inf")
         while min(next_video, next_audio) <= until:
             if next_video <= next_audio:
                 pieces.append(self._picture(round(next_video)))
+                self.kinds.add(VIDEO)
                 next_video = self.pictures * form.frame
             else:
                 pieces.append(self._sound(round(next_audio)))
+                self.kinds.add(AUDIO)
                 next_audio = self.sounds * form.sound
         data = b"".join(pieces)
         if form.video:
             self.gop += data
         return data
 
-    def hole(self) -> None:
+    def lose(self) -> None:
         """What was produced last did not arrive."""
         self.after_hole.add(self.pictures + 1)
+        self._lost = True
+
+    def arrive(self) -> None:
+        """What was produced last has arrived."""
+        if self._lost and self._moved_alone:
+            self.doubt += self.true_time - self._arrived
+        self._arrived = self.true_time
+        self._lost = self._moved_alone = False
+
+    def move(self, ms: int, kinds: Collection[int]) -> None:
+        """Let the clocks of these kinds jump."""
+        for kind in kinds:
+            self.base[kind] += ms
+        if len(kinds) == 1:
+            self.move_alone()
+        self.cuts.append(self.true_time)
+
+    def move_alone(self) -> None:
+        """One clock has moved and the other has not."""
+        self.doubt += DOUBT
+        self._moved_alone = True
+
+    def follow(self, before: "Encoder") -> None:
+        """Be in the place of another, on the same connections, with clocks that are as far apart as they should be."""
+        self.doubt = before.doubt
+        self._arrived = before._arrived - before.true_time
+        self._lost, self._moved_alone = before._lost, before._moved_alone
+        if before.base[AUDIO] - before.base[VIDEO] != before.form.skew:
+            self.move_alone()
 
     def _picture(self, time: int) -> bytes:
         form = self.form

@@ -189,6 +189,8 @@ class Viewer(Session):
         super().__init__(origin, sock)
         self._origin = origin
         self.playing = False
+        #: The kinds that it has got since it plays.
+        self.got: set[int] = set()
 
     def begin(self) -> None:
         origin = self._origin
@@ -246,16 +248,19 @@ class Origin(Host):
 
     def _tick(self) -> None:
         self._loop.call_later(self.every, self._tick)
-        self.send(self.encoder.produce(self._loop.time()))
+        self._flow()
 
-    def send(self, data: bytes) -> None:
-        """Give it to all players."""
-        if not self.published:
+    def _flow(self) -> None:
+        """Give all players what the encoder has made."""
+        data = self.encoder.produce(self._loop.time())
+        if not (self.published and data):
             return
         if self.stalled:
-            self.encoder.hole()
+            self.encoder.lose()
             return
+        self.encoder.arrive()
         for viewer in list(self.viewers):
+            viewer.got |= self.encoder.kinds
             viewer.sock.arrive(data)
             if viewer.sock.unread > _PLAYER_QUEUE:
                 viewer.close(errno.ECONNRESET)
@@ -263,29 +268,28 @@ class Origin(Host):
     # -- faults
 
     def jump(self, ms: int, kinds: tuple[int, ...]) -> None:
-        """Move the clock of these kinds."""
-        self.send(self.encoder.produce(self._loop.time()))
-        for kind in kinds:
-            self.encoder.base[kind] += ms
-        self.encoder.jumps += len(kinds) == 1
-        self.encoder.cuts.append(self.encoder.true_time)
+        """Move the clock of these kinds; one alone only if all players know how the two belong together."""
+        self._flow()
+        if len(kinds) == 2 or all(viewer.got == {VIDEO, AUDIO} for viewer in self.viewers):
+            self.encoder.move(ms, kinds)
 
     def realign(self) -> None:
         """Bring the clocks of sound and picture together again: what connects anew is not to begin with them apart."""
         encoder, form = self.encoder, self.encoder.form
-        drifted_at = encoder.cuts[-1] if encoder.jumps and encoder.cuts else -math.inf
+        drifted_at = encoder.cuts[-1] if encoder.doubt and encoder.cuts else -math.inf
         in_gop = encoder.true_time - drifted_at <= form.gop * form.frame
         if encoder.base[AUDIO] != encoder.base[VIDEO] + form.skew or in_gop:
             self.change(form)
 
     def change(self, form: Format | None = None) -> None:
         """Go on in another format on the same connections."""
-        self.send(self.encoder.produce(self._loop.time()))
+        self._flow()
         before = self.encoder
         self.encoder = self._encode(form or other_format(self._rng, before.form), before.clock)
-        # For who follows one after the other, the clocks move as far as they were apart.
-        self.encoder.jumps = before.jumps + (before.base[AUDIO] - before.base[VIDEO] != before.form.skew)
-        self.send(self.encoder.headers())
+        self.encoder.follow(before)
+        if self.published:
+            for viewer in self.viewers:
+                viewer.sock.arrive(self.encoder.headers())  # also in a stall: a server loses media, but no header
 
     def republish(self) -> None:
         """Another publisher comes, players are kept or dropped."""

@@ -40,7 +40,7 @@ def lost_relation(patch: pytest.MonkeyPatch) -> None:
 
     def later(self: Timeline, *message: Any) -> None:
         begin(self, *message)
-        self._clocks[packet.AUDIO].adjustment += 100
+        self._clocks[packet.AUDIO].skip += 100
 
     patch.setattr(Timeline, "_begin", later)
 

@@ -11,17 +11,16 @@ from tests.sim.encoder import STAMP, Encoder
 from tests.sim.peers import Publisher
 
 _WRAP = 1 << 32
-#: How far sound and picture of one source may be apart from where they were made, in ms: rounding, and a frame of each
-#: for every jump of one clock alone.
-OFFSET, OFFSET_PER_JUMP = 3.0, 45.0
+#: How far sound and picture of one source may be apart from where they were made, in ms: rounding.
+OFFSET = 3.0
 #: How far the two may be from the moment in which clocks are moved, in ms: reordered pictures.
 CUT = 500
 #: How wide the band may be in which media time minus wall time stays over one connection, in ms: splice.md's -7..+1 s.
 LEAD_BAND = 8_000.0
 #: A pause of media time up to this is none, in seconds.
 STEADY = 1.5
-#: How far behind the picture the sound may end, in ms.
-PRESENCE = 1100
+#: How far behind the picture the sound may end, in ms, and how far the sound of before may have run past the first one.
+PRESENCE, AHEAD = 1100, 1000
 
 
 class Output:
@@ -125,7 +124,7 @@ class Output:
         self._aligned(VIDEO, number, true, shown - true)
         sound = self._last.get(AUDIO)
         assert self._first is not None
-        if AUDIO not in self._headers or (self._first[1] if sound is None else sound) < time - PRESENCE:
+        if AUDIO not in self._headers or (self._first[1] + AHEAD if sound is None else sound) < time - PRESENCE:
             self._fail(f"picture at {time}, but sound until {sound}")
 
     def _take_sound(self, time: int, payload: bytes) -> None:
@@ -145,7 +144,7 @@ class Output:
         if any(min(true, other[1]) - CUT < cut < max(true, other[1]) + CUT for cut in encoder.cuts):
             return  # one of them was sent before the clocks were moved
         apart = abs(offset - other[2])
-        if apart > OFFSET + OFFSET_PER_JUMP * encoder.jumps:
+        if apart > OFFSET + encoder.doubt:
             self._fail(f"sound and picture of encoder {number} are {apart} ms apart")
 
 
