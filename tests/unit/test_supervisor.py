@@ -348,6 +348,26 @@ async def test_reconnecting_is_orderly_immediate_and_no_failure() -> None:
         assert node.supervisor.error == ""
 
 
+@pytest.mark.parametrize("wish", ["reconnect", "rest", "close"])
+async def test_another_wish_does_not_cut_the_goodbye_short(wish: str) -> None:
+    """The leaf is told once that it is to end, and has its time; nothing begins before it has ended."""
+    leaf = Orderly()
+    async with Node(leaf) as node:
+        await asyncio.sleep(5)
+        node.supervisor.reconnect()
+        await asyncio.sleep(0.5)
+        match wish:
+            case "reconnect":
+                node.supervisor.reconnect()
+            case "rest":
+                node.supervisor.want(False)
+            case "close":
+                await node.supervisor.close()
+        await asyncio.sleep(0.6)
+        assert leaf.ended == [pytest.approx(6)]
+        assert node.tries == ([0, 6] if wish == "reconnect" else [0])
+
+
 async def test_reconnecting_while_waiting_for_the_next_try_changes_nothing() -> None:
     """There is no connection to end, and the back-off stands."""
     async with Node(refused) as node:

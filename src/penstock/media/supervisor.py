@@ -131,8 +131,7 @@ class Supervisor:
     def reconnect(self) -> None:
         """End this connection in order and begin another at once, if it is wanted."""
         if self._run is not None:
-            self._planned = True
-            self._run.cancel()
+            self._end(self._run)
 
     def fail(self, reason: str) -> None:
         """Break the connection for a reason that only the owner can see, e.g. a stall."""
@@ -204,7 +203,7 @@ class Supervisor:
         try:
             await asyncio.wait([run])
         except asyncio.CancelledError:
-            run.cancel()
+            self._end(run)
             await asyncio.wait([run])
             raise
         finally:
@@ -213,6 +212,12 @@ class Supervisor:
         planned, self._planned = self._planned, False
         if not planned:
             await self._rest("cancelled" if run.cancelled() else run.result())
+
+    def _end(self, run: asyncio.Task[str]) -> None:
+        """Have a run end in order; one that does already is not disturbed."""
+        if not self._planned:
+            self._planned = True
+            run.cancel()
 
     async def _run_leaf(self) -> str:
         """Run the leaf; return why it ended."""
