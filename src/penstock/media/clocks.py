@@ -1,4 +1,8 @@
-"""The clocks of one source's sound and picture, unwrapped, and followed where they jump. Times in ms."""
+"""The clocks of one source's sound and picture, unwrapped, and followed where they jump. Times in ms.
+
+What a clock jumps by is taken off again, so that a source's times go on; it is the relation of the two clocks that a
+receiver hears and sees. Where both jump the same way, or one comes back to where it was, the relation is kept.
+"""
 
 from penstock.media.packet import AUDIO, VIDEO
 
@@ -7,6 +11,10 @@ MAX_STEP_BACK = 1000
 MAX_STEP_FORWARD = 2000
 #: A hole in the sound up to this length is filled with silence; a longer one means that the clock moved.
 MAX_FILL = 10_000
+#: How far sound and picture that belong together may be apart as they come.
+_APART = 1000
+#: How much of a source may come after one clock has jumped until the other does the same: what may be lost, and that.
+_FOLLOWS = MAX_STEP_FORWARD + _APART
 _WRAP = 1 << 32
 
 
@@ -18,15 +26,13 @@ def other_kind(type_: int) -> int:
 class Clock:
     """That of one kind (sound or picture)."""
 
-    __slots__ = ("adjustment", "last", "skip")
+    __slots__ = ("last", "skip")
 
     def __init__(self) -> None:
-        #: Unwrapped time of its newest message; None before the first.
+        #: Unwrapped time of its newest message, without jumps; None before the first.
         self.last: int | None = None
-        #: Added to its times since it jumped before the source was on air.
+        #: Added to what it says, for the jumps so far.
         self.skip = 0
-        #: Added to the output's common offset since it jumped on air.
-        self.adjustment = 0
 
 
 class Clocks:
@@ -34,11 +40,16 @@ class Clocks:
 
     def __init__(self) -> None:
         self._clocks = {VIDEO: Clock(), AUDIO: Clock()}
-        #: The newest time of both.
-        self._newest: int | None = None
+        #: The newest jump, while the other kind may do the same: whose, what was added for it, until when.
+        self._jump: tuple[int, int, int] | None = None
 
     def __getitem__(self, type_: int) -> Clock:
         return self._clocks[type_]
+
+    @property
+    def settled(self) -> bool:
+        """Whether no clock has jumped so lately that the other may still do the same."""
+        return self._jump is None
 
     def extend(self, type_: int, timestamp: int) -> int:
         """Extend a 32-bit timestamp by serial arithmetic."""
@@ -50,32 +61,56 @@ class Clocks:
 
     def is_jump(self, type_: int, time: int) -> bool:
         """Whether a message at `time` follows neither the one before of its kind nor, as its first, the other kind."""
-        last, near = self[type_].last, self._near(type_)
-        if last is not None:
-            return not -MAX_STEP_BACK <= time - last <= MAX_STEP_FORWARD
-        return near is not None and abs(time - near) > MAX_FILL
+        near = self._near(type_)
+        if near is None:
+            return False
+        step = time - near
+        if self[type_].last is None:
+            return abs(step) > MAX_FILL
+        # Both may step by what is a jump for the one and, a frame earlier or later, none for the other.
+        return not -MAX_STEP_BACK <= step <= MAX_STEP_FORWARD or abs(step + self._answer(type_)) < abs(step) / 4
 
-    def skip(self, type_: int, time: int, step: float | None) -> int | None:
-        """Let a clock that jumps to `time` go on where it was, and return that place; None if it cannot.
+    def heal(self, type_: int, time: int, step: int) -> int:
+        """Return where a message whose clock jumps to `time` belongs, and let that clock go on there.
 
-        Where the other kind's clock has skipped before, the same correction is preferred. Else the clock goes on a
-        `step` after its last message; None: it may not, because the source is on air.
+        `step` is how long what came before it lasts.
         """
-        clock, near = self[type_], self._near(type_)
-        landing = time + self[other_kind(type_)].skip - clock.skip
-        if near is not None and self.is_jump(type_, landing):
-            if step is None:
-                return None
-            landing = near if clock.last is None else near + round(step)
-        clock.skip += landing - time
-        return landing
+        healed = self._place(type_, time, step)
+        by = healed - time
+        if by:
+            self[type_].skip += by
+            self._jump = None if by == self._answer(type_) else (type_, by, healed + _FOLLOWS)
+        return healed
 
-    def follow(self, type_: int, time: int, *, jumped: bool) -> None:
+    def _place(self, type_: int, time: int, step: int) -> int:
+        """Find the place of a message that seems to be at `time`.
+
+        Its clock may have jumped as the other's has just done, not at all (its kind paused), or back to where it was
+        at first: if so, the message is now no jump any more, or near the other kind. Else its clock has jumped alone,
+        and it follows its own kind; if the other is far past that, it goes beside it.
+        """
+        clock, other = self[type_], self[other_kind(type_)]
+        near = self._near(type_)
+        assert near is not None
+        back, forward = (MAX_FILL, MAX_FILL) if clock.last is None else (MAX_STEP_BACK, MAX_STEP_FORWARD)
+        alone = near if clock.last is None else near + step
+        beside = alone if other.last is None else other.last
+        for related in (time + self._answer(type_), time, time + other.skip - clock.skip):
+            if related >= near - back and (related <= near + forward or abs(related - beside) <= _APART):
+                return related
+        return beside if beside > alone + MAX_STEP_FORWARD else alone
+
+    def follow(self, type_: int, time: int) -> None:
         """Take in a message's time."""
-        clock, newest = self[type_], self._newest
-        clock.last = time if jumped or clock.last is None else max(clock.last, time)
-        self._newest = time if jumped or newest is None else max(newest, time)
+        clock = self[type_]
+        clock.last = time if clock.last is None else max(clock.last, time)
+        if self._jump is not None and time > self._jump[2]:
+            self._jump = None
+
+    def _answer(self, type_: int) -> int:
+        """What is added to a message's time if its clock does what the other kind's has just done; 0: nothing."""
+        return 0 if self._jump is None or self._jump[0] == type_ else self._jump[1]
 
     def _near(self, type_: int) -> int | None:
         last = self[type_].last
-        return last if last is not None else self._newest
+        return last if last is not None else self[other_kind(type_)].last

@@ -11,13 +11,13 @@ modulo 2^32). The rules, measured on real receivers:
 * Sound older than K, or overlapping sound already sent, is dropped; a hole is filled with silent AAC frames.
 * Both tracks are there from the first packet: a source without sound gets a silent AAC track.
 * Codec headers and metadata are sent when they differ from those last sent.
-* A clock that steps by less than -1 s or more than +2 s inside a source continues where its output ended; the
-  other kind joins it if the same correction fits.
+* A clock that steps by less than -1 s or more than +2 s inside a source goes on as if it had not; its relation to
+  the other kind's clock is kept where there is one.
 """
 
 from collections.abc import Callable
 
-from penstock.media.clocks import MAX_FILL, MAX_STEP_BACK, MAX_STEP_FORWARD, Clocks, other_kind
+from penstock.media.clocks import MAX_FILL, MAX_STEP_BACK, MAX_STEP_FORWARD, Clocks
 from penstock.media.headers import Emit, Headers
 from penstock.media.packet import (
     AUDIO,
@@ -76,6 +76,8 @@ class Timeline:
         self._early: list[tuple[int, int, bytes, Kind]] = []
         self._clocks = Clocks()
         self._frame_before: int | None = None
+        #: Whether `_frame` is this source's own.
+        self._has_rhythm = False
         self._has_own_sound = False
 
     @property
@@ -96,7 +98,7 @@ class Timeline:
         if not (kind is Kind.FRAME or kind is Kind.SOUND or kind is Kind.KEYFRAME):
             self._take_other(type_, timestamp, payload, kind)
             return
-        time = self._unwrap(type_, timestamp, payload, kind)
+        time = self._unwrap(type_, timestamp)
         if self._offset is not None:
             self._send(type_, time, payload, kind)
         elif self._may_begin(type_, time, kind):
@@ -151,9 +153,11 @@ class Timeline:
         video, audio = self._clocks[VIDEO], self._clocks[AUDIO]
         if (
             self._offset is None
+            or not self._clocks.settled
             or video.last is None
             or audio.last is None
             or self._frame_before is None
+            or not self._has_rhythm
             or self._video_dts is None
             or self._video_end is None
             or self._audio_dts is None
@@ -165,8 +169,8 @@ class Timeline:
         ):
             return None
         now = self._steady = Steady()
-        now.video_shift = self._offset + video.adjustment + video.skip
-        now.audio_shift = self._offset + audio.adjustment + audio.skip
+        now.video_shift = self._offset + video.skip
+        now.audio_shift = self._offset + audio.skip
         now.video_last, now.video_dts, now.video_end = video.last - video.skip, self._video_dts, self._video_end
         now.audio_last, now.audio_dts, now.audio_end = audio.last - audio.skip, self._audio_dts, self._audio_end
         now.frame, now.frame_before, now.sound = self._frame, self._frame_before - video.skip, self._headers.sound
@@ -185,43 +189,25 @@ class Timeline:
 
     # -- input clocks
 
-    def _unwrap(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> int:
+    def _unwrap(self, type_: int, timestamp: int) -> int:
         """Extend a 32-bit timestamp; find and heal jumps."""
         time = self._clocks.extend(type_, timestamp)
-        jumped = self._clocks.is_jump(type_, time)
-        if jumped:
-            self.jumps += 1
-            step = self._frame if type_ == VIDEO else self._headers.sound
-            skipped = self._clocks.skip(type_, time, None if self.on_air else step)
-            if skipped is None:
-                self._jump(type_, time, payload, kind)
-            else:
-                time, jumped = skipped, False
-        self._clocks.follow(type_, time, jumped=jumped)
+        if self._clocks.is_jump(type_, time):
+            healed = self._clocks.heal(type_, time, round(self._frame if type_ == VIDEO else self._headers.sound))
+            self.jumps += healed != time
+            time = healed
+        self._clocks.follow(type_, time)
+        if type_ == VIDEO:
+            self._measure(time)
         return time
 
-    def _jump(self, type_: int, time: int, payload: bytes, kind: Kind) -> None:
-        clock, other = self._clocks[type_], self._clocks[other_kind(type_)]
-        if type_ == VIDEO:
-            self._frame_before = None
-        landing = self._landing(payload, kind)
-        if self._offset is None or landing is None:
-            return
-        if abs(time + self._offset + other.adjustment - landing) < 1000:
-            clock.adjustment = other.adjustment  # the two go together, or do so again
-        else:
-            clock.adjustment = round(landing) - time - self._offset
-        self._key_pts = None
-
-    def _landing(self, payload: bytes, kind: Kind) -> float | None:
-        """The output's DTS at which a message whose clock has jumped continues; None if there was no such output."""
-        if kind is Kind.SOUND:
-            return self._audio_end
-        if self._video_end is None or self._video_dts is None:
-            return None
-        if kind is Kind.KEYFRAME:
-            return self._video_end - composition_time(payload)
-        return self._video_dts + self._frame
+    def _measure(self, time: int) -> None:
+        """Learn how long a picture lasts."""
+        if self._frame_before is not None:
+            if 0 < (step := time - self._frame_before) < 500:
+                self._frame = self._frame * 0.8 + step * 0.2 if self._has_rhythm else float(step)
+            self._has_rhythm = True
+        self._frame_before = time
 
     # -- the splice
 
@@ -309,7 +295,7 @@ class Timeline:
     def _send_extra(self, type_: int, time: int, payload: bytes) -> None:
         assert self._offset is not None
         clock, track = self._clocks[type_], track_of(type_, payload)
-        dts = time + self._offset + clock.adjustment
+        dts = time + self._offset
         begun = clock.last is not None and -MAX_STEP_BACK <= time - clock.last <= MAX_STEP_FORWARD
         if not begun or dts <= self._extra_dts.get(track, -1):
             self.dropped += 1
@@ -328,10 +314,7 @@ class Timeline:
 
     def _send_video(self, time: int, payload: bytes, kind: Kind) -> None:
         assert self._offset is not None
-        if self._frame_before is not None and 0 < time - self._frame_before < 500:
-            self._frame = self._frame * 0.8 + (time - self._frame_before) * 0.2
-        self._frame_before = time
-        dts = time + self._offset + self._clocks[VIDEO].adjustment
+        dts = time + self._offset
         pts = dts + composition_time(payload)
         least = 0 if self._video_dts is None else self._video_dts + 1
         if dts < least:
@@ -367,7 +350,7 @@ class Timeline:
         if self._key_pts is not None and time < self._key_pts - self._headers.sound / 2:
             self.dropped += 1
             return
-        due = time + self._offset + self._clocks[AUDIO].adjustment
+        due = time + self._offset
         if self._audio_end is not None:
             if due < self._audio_end - self._headers.sound / 2:
                 self.dropped += 1
