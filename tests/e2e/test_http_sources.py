@@ -18,6 +18,7 @@ from tests.e2e.running import is_running
 from tests.e2e.test_relay import assert_rising, decoded, publishing, well
 from tests.media import clip, counters, ffmpeg_exe, publish
 from tests.rtmp_peer import SinkThread
+from tests.tls_front import TlsFront
 
 #: Pictures that are waited for: more than two segments' worth.
 PICTURES = 130
@@ -91,7 +92,7 @@ def test_live_hls(cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: Sink
         arguments = Path(f"/proc/{child}/cmdline").read_bytes()
         assert b"camera" not in arguments
         shown = server.command("task", "show", task_id).stdout
-        assert "HLS, MPEG-TS and audio over HTTP are taken apart by FFmpeg" in shown
+        assert "HLS, DASH, MPEG-TS and audio over HTTP are taken apart by FFmpeg" in shown
         cloud.delete(task_id)
         until(lambda: not is_running(child), what="the child is gone")
 
@@ -102,6 +103,26 @@ def test_encrypted_hls_in_byte_ranges(cloud: Cloud, nginx: Nginx, sink: SinkThre
     (tmp_path / "info").write_text(f"{nginx.http_url}/key\n{nginx.www}/key\n")
     package(nginx.www, "-hls_key_info_file", str(tmp_path / "info"), "-hls_segment_filename", "part%d.jpg", name="list")
     assert_every_picture(cloud, f"{nginx.http_url}/list.m3u8?token=x", sink, tmp_path)
+
+
+def test_dash(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
+    """A manifest, and what it names relative to itself."""
+    (nginx.www / "dash").mkdir()
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(clip("av")), "-c", "copy", "-f", "dash"]
+    subprocess.run([*command, "-seg_duration", "2", "index.mpd"], check=True, cwd=nginx.www / "dash")
+    assert_every_picture(cloud, f"{nginx.http_url}/dash/index.mpd?token=x", sink, tmp_path)
+
+
+def test_hls_and_its_segments_over_https(
+    penstock_server: ServerFactory, nginx: Nginx, sink: SinkThread, tmp_path: Path
+) -> None:
+    """Of a server with a certificate of a private authority."""
+    package(nginx.www)
+    with TlsFront(tmp_path / "tls", nginx.http_port) as front:
+        server = penstock_server(workers=1, env={"SSL_CERT_FILE": str(front.ca)})
+        keys = server.account()
+        cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+        assert_every_picture(cloud, f"https://127.0.0.1:{front.port}/index.m3u8?token=x", sink, tmp_path)
 
 
 def test_hls_in_byte_ranges_of_one_file(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:

@@ -380,6 +380,16 @@ async def test_task_with_a_backup_takes_up_two_units(world: World) -> None:
     assert len(worker.engine.runs) == 5
 
 
+async def test_task_with_children_takes_up_ten_units_for_each(world: World) -> None:
+    """A worker that is nearly full takes one more, however much that costs, and then no other."""
+    heavy = pull.encode(make_spec(source_urls=("https://h/a.m3u8",), to_url="srt://h:9000"))
+    for number in range(3):
+        add_task(world.store, world.account, str(number), spec=heavy)
+    worker = world.start("w-1", capacity=22)
+    await asyncio.sleep(10)
+    assert len(worker.engine.runs) == 2
+
+
 async def test_many_tasks_spread_over_the_workers(world: World) -> None:
     for number in range(100):
         add_task(world.store, world.account, str(number))

@@ -8,6 +8,8 @@ import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,7 +19,7 @@ from penstock.errors import SourceError
 from penstock.media import ffmpeg
 from penstock.media.child import Children
 from penstock.media.ffmpeg import FfmpegSource
-from penstock.media.packet import VIDEO
+from penstock.media.packet import AUDIO, VIDEO
 from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Pump
 from penstock.net import Policy, authorities
@@ -95,13 +97,16 @@ async def server() -> AsyncIterator[Server]:
         yield running
 
 
-async def take(url: str, *, seconds: float = 15, pictures: int = 1) -> tuple[int, str]:
-    """Take a source until it has brought so many pictures, or has failed: their number, and why it failed."""
+async def take(url: str, *, seconds: float = 15, pictures: int = 1, type_: int = VIDEO) -> tuple[int, str]:
+    """Take a source until it has brought so many pictures, or has failed: their number, and why it failed.
+
+    `type_`: what to count instead of pictures.
+    """
     pump, enough, got = Pump(tick=0.01), asyncio.Event(), 0
 
-    def on_media(type_: int, _: int, payload: bytes) -> None:
+    def on_media(this: int, _: int, payload: bytes) -> None:
         nonlocal got
-        got += type_ == VIDEO
+        got += this == type_
         if got >= pictures:
             enough.set()
 
@@ -146,6 +151,50 @@ async def test_no_way_leads_to_an_address_that_is_refused(server: Server, vector
         assert pictures, (name, reason)
 
 
+@cache
+def dash() -> dict[str, bytes]:
+    """Two seconds as DASH: the manifest ``index.mpd``, and what it names relative to itself."""
+    with TemporaryDirectory() as folder:
+        command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(clip("plain")), "-t", "2", "-c", "copy"]
+        subprocess.run([*command, "-f", "dash", "index.mpd"], check=True, cwd=folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def manifest(base: str) -> Answer:
+    """The manifest, with another base of what it names."""
+    return Answer(dash()["index.mpd"].replace(b"<Period", f"<BaseURL>{base}</BaseURL><Period".encode(), 1))
+
+
+async def test_dash_leads_to_no_address_that_is_refused(server: Server) -> None:
+    """What its manifest names is found beside it, at its server's root, elsewhere; each where it may be."""
+    parts = {f"/live/{name}": Answer(data) for name, data in dash().items()}
+    server.pages |= parts
+    pictures, reason = await take(f"{server.url}/live/index.mpd?token=x", pictures=40)
+    assert pictures >= 40, reason
+    for spelling in SPELLINGS.values():
+        server.pages["/index.mpd"] = manifest(f"http://{spelling(1)}:{server.port}/live/")
+        pictures, reason = await take(f"{server.url}/index.mpd")
+        assert (pictures, server.canary) == (0, 0)
+        assert "network.allow" in reason
+    for base in ("/live/", "live/", f"http://127.2:{server.port}/live/"):
+        server.pages["/index.mpd"] = manifest(base)
+        assert (await take(f"{server.url}/index.mpd"))[0], base
+    for base in ("file:///etc/", "concat:/etc/passwd", f"tcp://{HERE}:1/", f"rtmp://{HERE}:1/a/"):
+        server.pages["/index.mpd"] = manifest(base)
+        pictures, reason = await take(f"{server.url}/index.mpd")
+        assert (pictures, bool(reason)) == (0, True), base
+
+
+async def test_audio_of_a_radio_station(server: Server) -> None:
+    """As Icecast sends it: without an end, its titles left out because nobody asked for them."""
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(clip("dark")), "-c:a", "mp3", "-f", "mp3", "-"]
+    sound = subprocess.run(command, check=True, capture_output=True).stdout
+    headers = ("Content-Type: audio/mpeg", "icy-name: Penstock FM", "icy-br: 128", "Server: Icecast 2.4.4")
+    server.pages["/radio"] = Answer(sound, headers=headers, endless=True)
+    sounds, reason = await take(f"{server.url}/radio", type_=AUDIO, pictures=100)
+    assert sounds >= 100, reason
+
+
 #: What a source may say that is no source: what is answered at /index.m3u8, and what the reason must hold.
 HOSTILE: dict[str, tuple[Answer, str]] = {
     "a file": (playlist("file:///etc/passwd"), ""),
@@ -158,10 +207,10 @@ HOSTILE: dict[str, tuple[Answer, str]] = {
     "bare TCP": (playlist(f"tcp://{HERE}:1/"), ""),
     "UDP": (playlist(f"udp://{HERE}:1/"), ""),
     "RTMP": (playlist(f"rtmp://{HERE}:1/a/b"), ""),
-    "a list of files": (Answer(b"ffconcat version 1.0\nfile /etc/passwd\n"), "Invalid"),
+    "a list of files": (Answer(b"ffconcat version 1.0\nfile /etc/passwd\n"), ""),
     "a session description": (
         Answer(b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n"),
-        "",
+        "",  # by the name of a playlist it is a bad one
     ),
     "a page": (Answer(b"<!DOCTYPE html><title>Welcome</title>" * 100), "Invalid data"),
     "nothing": (Answer(), "Invalid data"),
@@ -187,6 +236,12 @@ async def test_what_is_no_source_is_contained(server: Server, name: str, path: s
     assert said in reason
     assert "root:" not in reason
     assert len(server.heads) <= 40
+
+
+async def test_session_description_is_refused_in_plain_words(server: Server) -> None:
+    """RTP, whose packets would come from anywhere, is no source."""
+    server.pages["/live.sdp"] = HOSTILE["a session description"][0]
+    assert "a session description (SDP)" in (await take(f"{server.url}/live.sdp"))[1]
 
 
 async def test_garbage_without_end_is_not_taken_for_long(server: Server) -> None:

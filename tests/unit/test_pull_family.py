@@ -88,6 +88,13 @@ class TestSpec:
         pull_rules.check(spec)
         assert pull.plan(make_task(spec=pull.encode(spec))).sources[0].child == ""
 
+    def test_children_count_in_what_a_task_costs(self) -> None:
+        def cost(source: str, sink: str) -> int:
+            return pull.plan(make_task(spec=pull.encode(make_spec(source_urls=(source,), to_url=sink)))).cost
+
+        rtmp, hls, srt = "rtmp://h/a/b", "http://h/a.m3u8", "srt://h:1"
+        assert (cost(rtmp, rtmp), cost(hls, rtmp), cost(rtmp, srt), cost(hls, srt)) == (1, 11, 11, 21)
+
     @pytest.mark.parametrize("urls", [(), ("rtmp://h/a/b", "rtmp://h/a/c")])
     def test_live_source_is_exactly_one(self, urls: tuple[str, ...]) -> None:
         assert isinstance(refusal(source_urls=urls), InvalidSourceUrl)

@@ -129,7 +129,9 @@ class LogSettings:
 class WorkerSettings:
     tick: int = setting(whole(1, 1000), "40", "How often a worker serves its sockets; milliseconds")
     capacity: int = setting(
-        whole(1, 100_000), "200", "How many cost units of tasks one worker runs; a live pull costs 1"
+        whole(1, 100_000),
+        "200",
+        "How many cost units of tasks one worker runs; a live source costs 1, each FFmpeg child 10",
     )
 
 

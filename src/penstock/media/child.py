@@ -39,8 +39,8 @@ _NICE = 5
 _END = 1.0
 #: FFmpeg's ``[hls @ 0x55d0c8a0] `` before what it has to say.
 _SPEAKER = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
-#: FFmpeg's words where TLS or SRT has failed, in several lines; the reason stands above them.
-_NO_REASON, _FAILURE = "Input/output error", re.compile("Error opening (in|out)put")
+#: FFmpeg's words where it says nothing more (TLS, SRT, a format that is not permitted); the reason stands above them.
+_NO_REASON, _FAILURE = ("Input/output error", "Invalid argument"), re.compile("Error opening (in|out)put")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: What `setpriv --pdeathsig KILL` does, where there is none: PR_SET_PDEATHSIG is 1, SIGKILL is 9.
 _TIE = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"

@@ -26,7 +26,7 @@ _PREAMBLE = "Error opening input files: "
 
 #: What may be opened, and how it may be read: nothing that could name a file, a device or another protocol.
 _PROTOCOLS = "http,https,tls,tcp,httpproxy,crypto"
-_FORMATS = "hls,mpegts,flv,live_flv,mov,matroska,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav"
+_FORMATS = "hls,dash,mpegts,flv,live_flv,mov,matroska,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav"
 #: Segments may be called anything: what they are is told by what is in them. Each comes on a connection of its own,
 #: asked for as it stands in the playlist: otherwise FFmpeg 9 silently skips byte ranges of one fragmented MP4.
 _PLAYLIST = [
@@ -62,7 +62,7 @@ class Door(Protocol):
 
 
 def open_http(policy: Policy, url: str) -> tuple[Door, list[str]]:
-    """The proxy for a source over HTTP (HLS, MPEG-TS, audio, files), and FFmpeg's input options: at its own pace."""
+    """The proxy for a source over HTTP (HLS, DASH, MPEG-TS, audio, files), and FFmpeg's options: at its own pace."""
     proxy = HttpProxy(policy, url)
     return proxy, [
         *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", proxy.proxy),

@@ -10,7 +10,7 @@ import secrets
 import socket
 from contextlib import closing
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from penstock.errors import AddressRefused, MediaError
 from penstock.log import mask_url
@@ -19,9 +19,14 @@ from penstock.net import Policy
 
 #: The name that stands for the caller's URL; nothing else ever has it (RFC 6761).
 _ALIAS = "source.invalid"
+#: What DASH's manifest names relative to itself is asked for in this folder, and is found relative to the caller's URL.
+_FOLDER = "/~/"
 #: FFmpeg takes text for a playlist only if its name or its media type says so.
-_ALIAS_URL = f"http://{_ALIAS}/index.m3u8"
+_PLAYLIST = "index.m3u8"
+_ALIAS_URL = f"http://{_ALIAS}{_FOLDER}{_PLAYLIST}"
 _MAX_HEAD = 32768
+#: What FFmpeg says of a format that it knows and we do not permit.
+_NOT_PERMITTED = "Format not on whitelist"
 #: Seconds for a child to say what it wants.
 _PATIENCE = 10
 #: Headers that are between the child and us alone (RFC 9110, section 7.6.1).
@@ -51,6 +56,11 @@ class HttpProxy(Loopback):
         self._key = b"Basic " + base64.b64encode(f"{token}:".encode())
         self.proxy = f"http://{token}:@127.0.0.1:{self.port}"
 
+    def explain(self, reason: str) -> str:
+        if reason.startswith(_NOT_PERMITTED):
+            return "what is there is nothing that is taken over HTTP: a session description (SDP), a list of files, …"
+        return reason
+
     async def serve(self, client: socket.socket) -> None:
         """Carry out one request."""
         async with asyncio.timeout(_PATIENCE):
@@ -71,7 +81,7 @@ class HttpProxy(Loopback):
         if request.method == "CONNECT":
             url = f"https://{request.target}/"
         elif request.target.startswith((f"http://{_ALIAS}/", f"http://{_ALIAS}:")):
-            await self._answer(client, b"302 Found", b"Location: " + self.source.encode())
+            await self._answer(client, b"302 Found", b"Location: " + self._meant(request.target).encode())
             return
         else:
             url = request.target
@@ -93,6 +103,13 @@ class HttpProxy(Loopback):
             else:
                 await self.loop.sock_sendall(upstream, _forwarded(request))
             await _join(client, upstream)
+
+    def _meant(self, url: str) -> str:
+        """The address that a child means by the alias, or by a name relative to it."""
+        parts = urlsplit(url)
+        path = parts.path.removeprefix(_FOLDER)
+        relative = parts._replace(scheme="", netloc="", path=path).geturl()
+        return self.source if path == _PLAYLIST else urljoin(self.source, relative)
 
     def _is_hub(self, url: str) -> bool:
         """Whether this means our own hub. Nobody but the caller may send us there."""
