@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from bench.describe import cpu_s
@@ -25,8 +26,10 @@ EVERY = 10
 CALLS = 300
 IDLE = 10.0
 DOMAIN = "play.example.com"
-#: Each stream's first viewer, and the second that measures what it left, takes a turn of the ramp.
-BOUND = 2 * EDGES * STREAMS / RATE
+#: Seconds: each first viewer takes a turn of the ramp.
+BOUND = EDGES * STREAMS / RATE
+#: Seconds for a worker to take the tasks, and for the last edge to answer.
+SLACK = 1.0
 TARGET_MS = 20.0
 
 
@@ -61,6 +64,13 @@ def processes(signer: Signer) -> list[int]:
     return [int(row["Process"].removesuffix("%")) for row in rows]
 
 
+def last_warm(server: PenstockServer, signer: Signer) -> float:
+    """When the last keyframe has come; Unix seconds."""
+    rows = signer.v1(parameters={"DomainName": DOMAIN}).tree["PreloadTasks"]["PreloadTask"]
+    shown = [json.loads(server.command("preload", "show", row["TaskId"], "--json").stdout) for row in rows]
+    return max(datetime.fromisoformat(edge["since"]).timestamp() for task in shown for edge in task["edges"])
+
+
 def measure(folder: Path, port: int) -> int:
     """Warm the fleet, ask how warm it is, and say what both took."""
     data = folder / "data"
@@ -72,13 +82,13 @@ def measure(folder: Path, port: int) -> int:
     try:
         signer = signer_of(server.http, made)
         urls = ",".join(f"http://{DOMAIN}/live/{number}.flv" for number in range(STREAMS))
-        began = time.monotonic()
+        began = time.time()
         assert signer.v1(SET, {"DomainName": DOMAIN, "Area": "global", "PlayUrl": urls}).status == 200
         while (warm := processes(signer)) != [100] * STREAMS:
-            print(f"{time.monotonic() - began:.0f} s: {warm}", file=sys.stderr)
-            assert time.monotonic() - began < 4 * BOUND, "the fleet does not get warm"
+            print(f"{time.time() - began:.0f} s: {warm}", file=sys.stderr)
+            assert time.time() - began < 4 * BOUND, "the fleet does not get warm"
             time.sleep(1)
-        took = time.monotonic() - began
+        took = last_warm(server, signer) - began
         api = server.pid_of("api")
         idle = cpu_s(api)
         time.sleep(IDLE)
@@ -94,13 +104,13 @@ def measure(folder: Path, port: int) -> int:
     finally:
         server.clean_up()
     print(
-        f"{EDGES} edges x {STREAMS} streams warm after {took:.0f} s; the ramp's bound at {RATE} a second: {BOUND:.0f} s"
+        f"{EDGES} edges x {STREAMS} streams warm after {took:.1f} s; the ramp's bound at {RATE} a second: {BOUND:.0f} s"
     )
     print(
         f"Describe: {each:.1f} ms of server CPU (target {TARGET_MS:.0f}); the API without calls: {idle:.1%} of a core"
     )
     print(f"the worker that holds them: {worker:.1%} of a core; all still warm: {kept}")
-    return 0 if took <= BOUND and each <= TARGET_MS and kept else 1
+    return 0 if took <= BOUND + SLACK and each <= TARGET_MS and kept else 1
 
 
 def main() -> int:

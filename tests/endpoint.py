@@ -38,7 +38,7 @@ class Reports:
     def observed(self, key: int) -> Observed | None:
         return self.by_key.get(key)
 
-    def waiting(self) -> str:
+    def waiting(self, cost: int = 1) -> str:
         return ""
 
     def load(self) -> Load:

@@ -310,7 +310,7 @@ class World:
         found = [worker.snapshot[key] for worker in self.workers.values() if key in worker.snapshot]
         return max(found, key=lambda one: one.epoch, default=None)
 
-    def waiting(self) -> str:
+    def waiting(self, cost: int = 1) -> str:
         return "" if self.workers else "no worker"
 
     # -- workers

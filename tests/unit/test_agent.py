@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.errors import StoreError, Unsupported
 from penstock.media.plan import Plan
 from penstock.store.sql import SqlStore
-from penstock.tasks.families import pull
-from penstock.tasks.model import Desired, Observed, State, Task
+from penstock.tasks.families import preload, pull
+from penstock.tasks.families.preload import PreloadSpec
+from penstock.tasks.model import Area, Desired, Edge, Observed, State, Task
 from penstock.tasks.ports import Tx
 from penstock.worker.agent import Agent
 from penstock.worker.history import History
@@ -157,6 +159,10 @@ class Worker:
 def make_plan(task: Task) -> Plan:
     if task.id == "odd":
         raise Unsupported("this task is odd")
+    if task.id.startswith("cost-"):
+        edges = [Edge(name=str(number), area=Area.GLOBAL, rtmp="h") for number in range(40 * int(task.id[5:]))]
+        spec = PreloadSpec(play_url="rtmp://play.example/live/a", area=Area.GLOBAL)
+        return preload.plan(replace(task, spec=preload.encode(spec)), edges)
     return pull.plan(task)
 
 
@@ -374,20 +380,51 @@ async def test_task_with_a_backup_takes_up_two_units(world: World) -> None:
     worker = world.start("w-1", capacity=8)
     await asyncio.sleep(10)
     assert len(worker.engine.runs) == 4
-    world.change(next(task for task in tasks if task.key in worker.engine.runs), spec=pull.encode(make_spec()))
+    for task in [task for task in tasks if task.key in worker.engine.runs][:2]:
+        world.change(task, spec=pull.encode(make_spec()))
     worker.agent.hint()
     await asyncio.sleep(5)
     assert len(worker.engine.runs) == 5
 
 
 async def test_task_with_children_takes_up_ten_units_for_each(world: World) -> None:
-    """A worker that is nearly full takes one more, however much that costs, and then no other."""
     heavy = pull.encode(make_spec(source_urls=("https://h/a.m3u8",), to_url="srt://h:9000"))
     for number in range(3):
         add_task(world.store, world.account, str(number), spec=heavy)
-    worker = world.start("w-1", capacity=22)
+    worker = world.start("w-1", capacity=43)
     await asyncio.sleep(10)
     assert len(worker.engine.runs) == 2
+
+
+async def test_large_task_goes_where_there_is_room_for_it(world: World) -> None:
+    """And lets small ones pass; one larger than every worker has one to itself."""
+    small = [add_task(world.store, world.account, str(number)) for number in range(12)]
+    workers = [world.start(f"w-{number}", capacity=10) for number in range(2)]
+    await asyncio.sleep(10)
+    large = add_task(world.store, world.account, "cost-9")
+    late = add_task(world.store, world.account, "late", start_at=NOW + 1)
+    await asyncio.sleep(10)
+    assert read_task(world.store, large.key).owner is None
+    assert read_task(world.store, late.key).owner
+    for task in small:
+        world.pause(task)
+    await asyncio.sleep(10)
+    assert read_task(world.store, large.key).owner
+    assert sorted(worker.agent.used for worker in workers) in ([1, 9], [0, 10])
+    for task in (large, late):
+        world.pause(task)
+    huge = add_task(world.store, world.account, "cost-99")
+    await asyncio.sleep(10)
+    assert read_task(world.store, huge.key).owner
+    assert sorted(worker.agent.used for worker in workers) == [0, 10]
+
+
+async def test_tasks_that_share_what_they_run_cost_as_much_as_the_largest(world: World) -> None:
+    for name in ("cost-6", "cost-8"):
+        add_task(world.store, world.account, name, affinity="x")
+    workers = [world.start(f"w-{number}", capacity=10) for number in range(2)]
+    await asyncio.sleep(10)
+    assert sorted((len(worker.engine.runs), worker.agent.used) for worker in workers) == [(0, 0), (2, 8)]
 
 
 async def test_many_tasks_spread_over_the_workers(world: World) -> None:

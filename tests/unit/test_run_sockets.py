@@ -59,6 +59,7 @@ class Worker:
             snapshot=lambda: list(self.statuses.values()),
             hinted=self._hinted,
             capacity=2,
+            used=lambda: len(self.statuses),
         )
         self._listening = asyncio.Event()
         self._serving = asyncio.create_task(self._socket.serve(self._listening.set))
@@ -224,19 +225,14 @@ async def test_waiting_task_is_told_why_and_what_all_carry(run: Path) -> None:
         assert sockets.load() == Load(workers=0, used=0, capacity=0, states={})
         worker = await Worker(run).start()
         await until(lambda: sockets.waiting() == "")
+        assert sockets.waiting(25) == ""  # it has all of the worker to itself
         worker.show(observe(1, 1), observe(2, 1))
         await until(lambda: sockets.waiting() == "no capacity (2/2)")
+        assert sockets.waiting(25) == "no capacity (2/2, 25 needed of one worker)"
         sinks = {"sink": SinkLoad(states={"flowing": 2}, bitrate=0)}
         assert sockets.load() == Load(
             workers=1, used=2, capacity=2, states={State.ACTIVE: 2}, on_air={"source": 2}, sinks=sinks
         )
-
-
-async def test_task_with_a_backup_takes_up_more(run: Path) -> None:
-    worker = await Worker(run).start()
-    worker.show(observe(1, 1, cost=2))
-    async with watching(run) as sockets:
-        await until(lambda: sockets.waiting() == "no capacity (2/2)")
 
 
 def test_sources_on_air_and_switches_are_added_up() -> None:

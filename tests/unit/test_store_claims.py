@@ -5,7 +5,7 @@ import pytest
 from penstock.store import schema
 from penstock.store.sql import SqlStore
 from penstock.store.tx import SqlTx
-from penstock.tasks.model import Desired, State
+from penstock.tasks.model import Desired, State, Task
 from tests.unit.making import (
     DAY,
     HOUR,
@@ -88,6 +88,21 @@ class TestClaims:
         first, second = (read_task(store, key).affinity for key in keys)
         assert first == second
         assert "secret" not in first
+
+    async def test_what_does_not_fit_keeps_none_behind_it_waiting(self, store: SqlStore, account: int) -> None:
+        for number in range(230):
+            add_task(store, account, f"large-{number}")
+        for name in ("small", "smaller"):
+            add_task(store, account, name, start_at=NOW + 1)
+        asked: list[str] = []
+
+        def fits(task: Task) -> bool:
+            asked.append(task.id)
+            return task.id.startswith("small")
+
+        taken = store.write_now(lambda tx: tx.claim("w-1", dead=(), now=NOW + 1, limit=2, fits=fits))
+        assert [task.id for task in taken] == ["small", "smaller"]
+        assert len(asked) == len(set(asked)) == 232
 
     async def test_owners_of_all_rows_are_known(self, store: SqlStore, account: int) -> None:
         assert store.read_now(lambda tx: tx.claimable_owners()) == []

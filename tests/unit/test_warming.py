@@ -2,14 +2,17 @@
 
 import asyncio
 import random
+import resource
 from itertools import pairwise
 
 import pytest
 
+from penstock.app import viewers
 from penstock.errors import MediaError, SourceError
 from penstock.media.plan import Hold, Plan
 from penstock.media.ramp import Ramp
 from penstock.media.warming import Viewers, Warming
+from penstock.net import Policy
 from penstock.tasks.model import HoldStatus, State
 from tests.rtmp_peer import Origin
 from tests.unit.stage import KEY, Stage, staged
@@ -152,6 +155,35 @@ async def test_no_more_streams_are_held_on_an_edge_than_it_allows() -> None:
         await stage.until(lambda: stage.engine.states()[8][1] is State.ACTIVE)
 
 
+async def test_worker_holds_no_more_streams_than_it_may_and_says_so() -> None:
+    async with staged() as stage:
+        edge = await stage.origin()
+        stage.engine._viewers._most = 2
+        stage.engine.run(KEY, 1, Plan(holds=tuple(hold(edge, f"e{number}") for number in range(3))))
+        await stage.until(lambda: [status.state for status in stage.seen.holds] == ["flowing", "flowing", "idle"])
+        assert seen(stage, "e2").error == "waits for one of the 2 streams that this worker may hold"
+        stage.engine.run(KEY, 1, Plan(holds=(hold(edge, "e0"), hold(edge, "e2"))))
+        await stage.until(lambda: [status.state for status in stage.seen.holds] == ["flowing", "flowing"])
+
+
+@pytest.mark.parametrize(("files", "most"), [(100, 50), (524_288, 8_000), (resource.RLIM_INFINITY, 8_000)])
+async def test_holds_leave_files_for_all_else(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert viewers(Policy(), rng=random.Random())._most == most
+
+
+async def test_measuring_takes_no_turn_from_those_who_are_not_warm_yet() -> None:
+    """With two viewers a second, ten streams are warm after 5 s, and all of them are measured."""
+    async with staged() as stage:
+        edge = await stage.origin()
+        stage.engine._viewers._ramp = Ramp(rate=2, pulls=20)
+        stage.engine.run(KEY, 1, Plan(holds=tuple(hold(edge, f"e{number}") for number in range(20))))
+        begun = asyncio.get_running_loop().time()
+        await stage.until(lambda: all(status.state == "flowing" for status in stage.seen.holds))
+        assert 9 < asyncio.get_running_loop().time() - begun < 11
+        await stage.until(lambda: all(status.warm_ms is not None for status in stage.seen.holds))
+
+
 class Still:
     """A stream that is watched without a socket."""
 
@@ -166,50 +198,70 @@ class Still:
         """Nothing is open."""
 
 
-async def test_thousand_edges_of_three_streams_begin_as_gently_as_they_are_told() -> None:
-    """Each takes 1 s to fetch a stream, one in ten is down at first; nobody waits longer than the ramp makes them."""
-    loop, begun, pulling, most = asyncio.get_running_loop(), list[float](), dict[str, int](), 0
+class Fleet:
+    """Edges without sockets. One that has not got a stream fetches it within 0.1 s; one in ten cannot at first."""
 
-    async def watch(wanted: Hold) -> Still:
-        nonlocal most
-        begun.append(loop.time())
-        pulling[wanted.url] = pulling.get(wanted.url, 0) + 1
-        most = max(most, pulling[wanted.url])
-        try:
-            await asyncio.sleep(1)
-        finally:
-            pulling[wanted.url] -= 1
-        if int(wanted.edge) % 10 == 0 and len(begun) < 3000:
-            raise SourceError("connection refused")
+    def __init__(self, edges: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.edges = range(edges)
+        #: When each fetch began, and how many were under way at once.
+        self.begun: list[float] = []
+        self.most = self._fetching = 0
+        self._tried: set[tuple[str, str]] = set()
+        self._warm: set[tuple[str, str]] = set()
+
+    async def watch(self, wanted: Hold) -> Still:
+        """As a viewer."""
+        where = wanted.edge, wanted.path
+        if where not in self._warm:
+            self.begun.append(self._loop.time())
+            await self._fetch(where)
         return Still()
 
-    viewers = Viewers(watch, Ramp(rate=50, pulls=20), rng=random.Random(1))
-    start = loop.time()
-    warmings = []
-    for stream in range(3):
+    async def _fetch(self, where: tuple[str, str]) -> None:
+        self._fetching += 1
+        self.most = max(self.most, self._fetching)
+        await asyncio.sleep(0.1)
+        self._fetching -= 1
+        down = int(where[0]) % 10 == 0 and where not in self._tried
+        self._tried.add(where)
+        if down:
+            raise SourceError("connection refused")
+        self._warm.add(where)
+
+    def plan(self, stream: int) -> Plan:
+        """Of one stream, on all edges."""
+        where = {"host": "h", "port": 1, "vhost": "play.example.com", "path": f"/live/{stream}"}
+        url = f"rtmp://play.example.com/live/{stream}"
         holds = [
-            Hold(
-                id=f"{edge}/rtmp",
-                edge=str(edge),
-                area="global",
-                url=f"rtmp://s{stream}/live/x",
-                protocol="rtmp",
-                host="h",
-                port=1,
-                vhost=f"s{stream}",
-                path="/live/x",
-            )
-            for edge in range(1000)
+            Hold(id=f"{edge}/rtmp", edge=str(edge), area="global", url=url, protocol="rtmp", **where)  # type: ignore[arg-type]
+            for edge in self.edges
         ]
-        warmings.append(Warming(Plan(holds=tuple(holds)), viewers=viewers, task=stream, on_event=lambda *_: None))
-    async with asyncio.timeout(600):
-        while not all(viewer.is_warm for warming in warmings for viewer in warming.viewers.values()):
-            await asyncio.sleep(1)
-    # 3,000 at 50 a second, and those again that were down.
-    assert 60 <= loop.time() - start < 150
-    assert most == 20
-    steps = [later - sooner for sooner, later in pairwise(begun)]
-    assert min(steps) > 0.9 / 50
+        return Plan(holds=tuple(holds))
+
+
+async def test_thousand_edges_are_warm_with_twenty_streams_when_the_ramp_has_let_them_all_begin() -> None:
+    """No sooner, and no later; those that fail wait for another turn."""
+    loop = asyncio.get_running_loop()
+    fleet = Fleet(edges=1000)
+    crew = Viewers(fleet.watch, Ramp(rate=100, pulls=20), rng=random.Random(1), most=20_000)
+    left, warm = 20_000, asyncio.Event()
+
+    def on_event(name: str, _: str) -> None:
+        nonlocal left
+        left -= name == "hold.flowing"
+        if not left:
+            warm.set()
+
+    start = loop.time()
+    warmings = [Warming(fleet.plan(stream), viewers=crew, task=stream, on_event=on_event) for stream in range(20)]
+    await asyncio.wait_for(warm.wait(), 600)
+    took = loop.time() - start
+    tries = len(fleet.begun)
+    assert tries == 22_000
+    assert (tries - 1) / 100 <= took < tries / 100 + 1
+    assert fleet.most <= 20
+    assert min(later - sooner for sooner, later in pairwise(fleet.begun)) > 0.9 / 100
     await asyncio.gather(*(warming.close() for warming in warmings))
 
 

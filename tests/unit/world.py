@@ -33,7 +33,7 @@ class World:
     def observed(self, key: int) -> Observed | None:
         return self.live.get(key)
 
-    def waiting(self) -> str:
+    def waiting(self, cost: int = 1) -> str:
         return ""
 
     def is_hub(self, host: str, port: int | None) -> bool:

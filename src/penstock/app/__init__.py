@@ -8,6 +8,7 @@ THE lists are here: a new family is a line in `FAMILIES`, a new transport one in
 
 import asyncio
 import random
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -190,9 +191,12 @@ def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: i
     """Who holds streams on edges: at most `rate` new ones a second, `pulls` that wait for media of one origin."""
     from penstock.media.hold.drain import Drain
     from penstock.media.ramp import Ramp
-    from penstock.media.warming import Viewers, watch_with
+    from penstock.media.warming import MOST, Viewers, watch_with
 
-    return Viewers(watch_with(policy, Drain()), Ramp(rate=rate, pulls=pulls), rng=rng)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # All else that a process does needs files, too.
+    most = MOST if files == resource.RLIM_INFINITY else max(1, min(MOST, files // 2))
+    return Viewers(watch_with(policy, Drain()), Ramp(rate=rate, pulls=pulls), rng=rng, most=most)
 
 
 def watch_once(config: Config, edge: Edge, play_url: str) -> int:

@@ -196,6 +196,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
         snapshot=engine.snapshot,
         hinted=agent.hint,
         capacity=config.worker.capacity,
+        used=lambda: agent.used,
     )
     await engine.start()
     try:

@@ -47,6 +47,8 @@ class Hello(msgspec.Struct, frozen=True):
     snapshot: tuple[Observed, ...]
     #: Of the hub alone.
     hub: HubStatus | None = None
+    #: Cost units of what it runs.
+    used: int = 0
 
 
 class Update(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,6 +59,7 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     gone: tuple[int, ...] = ()
     #: None: as before.
     hub: HubStatus | None = None
+    used: int | None = None
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -134,6 +137,7 @@ class RunSocket:
         hinted: called when somebody says that tasks have changed.
         capacity: cost units that this process can run.
         hub: what the hub measured; None: this is a worker.
+        used: cost units of what it runs.
     """
 
     def __init__(
@@ -146,13 +150,15 @@ class RunSocket:
         hinted: Callable[[], None] = lambda: None,
         capacity: int = 0,
         hub: Callable[[], HubStatus | None] = lambda: None,
+        used: Callable[[], int] = lambda: 0,
     ) -> None:
         self._path = run / f"{id}.sock"
         self._kind, self._id, self._capacity = kind, id, capacity
-        self._snapshot, self._hinted, self._hub = snapshot, hinted, hub
+        self._snapshot, self._hinted, self._hub, self._used = snapshot, hinted, hub, used
         self._readers: set[_Reader] = set()
         self._told: dict[int, Observed] = {}
         self._told_hub: HubStatus | None = None
+        self._told_used = 0
         self._encode = msgspec.json.Encoder().encode
 
     async def serve(self, listening: Callable[[], None] = lambda: None) -> None:
@@ -177,7 +183,7 @@ class RunSocket:
         # The others are brought up to date first, so that the next update is right for all.
         self._update()
         snapshot = tuple(self._told.values())
-        hello = Hello(self._kind, self._id, os.getpid(), self._capacity, snapshot, self._told_hub)
+        hello = Hello(self._kind, self._id, os.getpid(), self._capacity, snapshot, self._told_hub, self._told_used)
         reader.transport.write(self._encode(hello) + b"\n")
         self._readers.add(reader)
 
@@ -191,14 +197,16 @@ class RunSocket:
         now = {observed.key: observed for observed in self._snapshot()}
         told, self._told = self._told, now
         told_hub, self._told_hub = self._told_hub, self._hub()
+        told_used, self._told_used = self._told_used, self._used()
         if not self._readers:
             return
         delta = tuple(observed for key, observed in now.items() if told.get(key) != observed)
         gone = tuple(told.keys() - now.keys())
         hub = self._told_hub if self._told_hub != told_hub else None
-        if not (delta or gone or hub):
+        used = self._told_used if self._told_used != told_used else None
+        if not (delta or gone or hub or used is not None):
             return
-        line = self._encode(Update(delta, gone, hub)) + b"\n"
+        line = self._encode(Update(delta, gone, hub, used)) + b"\n"
         for reader in list(self._readers):
             if reader.transport.get_write_buffer_size() > UNREAD_LIMIT:
                 log.warning("a reader of the run socket is too slow and is dropped")
@@ -242,6 +250,7 @@ class Peer(_Lines):
         self.observed: dict[int, Observed] = {}
         #: None: it is no hub.
         self.hub: HubStatus | None = None
+        self.used = 0
         self.known = asyncio.Event()
         self._lost = lost
 
@@ -249,7 +258,7 @@ class Peer(_Lines):
         if self.hello is None:
             self.hello = self._decode_hello(line)
             self.observed = {observed.key: observed for observed in self.hello.snapshot}
-            self.hub = self.hello.hub
+            self.hub, self.used = self.hello.hub, self.hello.used
             self.known.set()
             return
         update = self._decode_update(line)
@@ -257,6 +266,7 @@ class Peer(_Lines):
         for key in update.gone:
             self.observed.pop(key, None)
         self.hub = update.hub or self.hub
+        self.used = self.used if update.used is None else update.used
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.known.set()
@@ -339,17 +349,19 @@ class RunSockets:
         found = [peer.observed[key] for peer in self._peers.values() if key in peer.observed]
         return max(found, key=lambda observed: (observed.epoch, observed.at), default=None)
 
-    def waiting(self) -> str:
-        """Why a task that is due may wait: ``no worker``, ``no capacity (200/200)``; empty: no reason."""
-        loads = self._loads()
+    def waiting(self, cost: int = 1) -> str:
+        """As `penstock.tasks.ports.LiveStatus.waiting`."""
+        loads = self._loads().values()
         if not loads:
             return "no worker"
-        used, capacity = sum(used for used, _ in loads.values()), sum(room for _, room in loads.values())
-        return f"no capacity ({used}/{capacity})" if used >= capacity else ""
+        if any(used + min(cost, capacity) <= capacity for used, capacity in loads):
+            return ""
+        needed = f", {cost} needed of one worker" if cost > 1 else ""
+        return f"no capacity ({sum(used for used, _ in loads)}/{sum(room for _, room in loads)}{needed})"
 
     def _loads(self) -> Mapping[str, tuple[int, int]]:
         return {
-            peer.hello.id: (sum(one.cost for one in peer.observed.values()), peer.hello.capacity)
+            peer.hello.id: (peer.used, peer.hello.capacity)
             for peer in self._peers.values()
             if peer.hello and peer.hello.kind == "worker"
         }

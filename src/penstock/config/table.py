@@ -131,7 +131,7 @@ class WorkerSettings:
     capacity: int = setting(
         whole(1, 100_000),
         "200",
-        "How many cost units of tasks one worker runs; a live source costs 1, each FFmpeg child 10",
+        "How many cost units of tasks one worker runs; a live source costs 1, so do 40 holds, each FFmpeg child 10",
     )
 
 
@@ -178,7 +178,9 @@ class LinkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PreloadSettings:
-    rate: int = setting(whole(1, 10_000), "100", "How many viewers a worker sends to edges each second, at most")
+    rate: int = setting(
+        whole(1, 10_000), "100", "How many streams a worker begins to warm on edges each second, at most"
+    )
     pulls: int = setting(
         whole(1, 10_000), "20", "How many edges a worker makes fetch streams from one origin at once, at most"
     )

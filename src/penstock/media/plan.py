@@ -12,8 +12,8 @@ import msgspec
 #: What an FFmpeg child costs beside a stream that the worker itself relays, which costs 1 (measured: about 0.9 % of a
 #: core at 2 Mbit/s, and 0.09 %).
 CHILD_COST = 10
-#: The most that one task costs, see `Plan.cost`: two live sources and two sinks, a child each.
-MOST_COST = 2 + 4 * CHILD_COST
+#: Holds that cost as much as such a stream: a worker of 200 units holds 8,000.
+HOLDS_PER_UNIT = 40
 
 _OVER_HTTP = "HLS, DASH, MPEG-TS and audio over HTTP are taken apart by FFmpeg"
 #: Sources that need an FFmpeg child, by the scheme of their URLs, and why.
@@ -138,6 +138,11 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 0
 
 
+def cost_of(holds: int) -> int:
+    """What so many holds cost, one at least."""
+    return max(1, -(-holds // HOLDS_PER_UNIT))
+
+
 class EndRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a run ends by itself. Times are Unix milliseconds."""
 
@@ -160,7 +165,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost(self) -> int:
-        """Cost units: one for each live source, since those that stand by are connected all the time, one at least; and
-        `CHILD_COST` for each source and sink that needs a child."""
+        """Cost units: one for each live source, since those that stand by are connected all the time, or for each
+        `HOLDS_PER_UNIT` holds, one at least; and `CHILD_COST` for each source and sink that needs a child."""
         children = sum(bool(node.child) for node in (*self.sources, *self.sinks))
-        return max(1, sum(isinstance(source, Source) for source in self.sources)) + CHILD_COST * children
+        live = sum(isinstance(source, Source) for source in self.sources)
+        return max(live, cost_of(len(self.holds))) + CHILD_COST * children

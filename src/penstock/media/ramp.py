@@ -30,7 +30,7 @@ class Ramp:
 
 
 class Places:
-    """How many streams may be held on each edge at once."""
+    """How many streams may be held on each edge at once; of all edges together by the name ``""``."""
 
     def __init__(self) -> None:
         self._edges: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
 from penstock.errors import AddressRefused, MediaError
@@ -22,6 +22,8 @@ from penstock.net import Policy
 MEASURE_AFTER = 5.0
 #: Seconds between two looks at what a viewer has received.
 SAMPLE = 1.0
+#: Streams that a process holds, at most: each keeps a socket open.
+MOST = 8_000
 
 OnEvent = Callable[[str, str], None]
 #: Connects as a viewer would, and returns when a keyframe has come.
@@ -43,7 +45,8 @@ def watch_with(policy: Policy, drain: Drain) -> Watch:
 class Viewer:
     """Watches one stream on one edge, for all tasks that want it warm there."""
 
-    def __init__(self, hold: Hold, watch: Watch, ramp: Ramp, places: Places, rng: random.Random) -> None:
+    def __init__(self, hold: Hold, watch: Watch, ramp: Ramp, places: Places, most: int, rng: random.Random) -> None:
+        """`most`: how many streams the process may hold."""
         self.hold = hold
         #: From the first connection that got one to its first keyframe, and the same for a viewer who came when the
         #: stream was warm; in ms.
@@ -55,7 +58,7 @@ class Viewer:
         self.waiting = ""
         #: By task: whom to tell what happens.
         self.listeners: dict[int, OnEvent] = {}
-        self._watch, self._ramp, self._places = watch, ramp, places
+        self._watch, self._ramp, self._places, self._most = watch, ramp, places, most
         self._origin = urlsplit(hold.url).hostname or ""
         self._loop = asyncio.get_running_loop()
         self._watched: Watched | None = None
@@ -71,8 +74,11 @@ class Viewer:
     async def _run(self, supervisor: Supervisor) -> None:
         """One connection, from its turn to its end."""
         hold = self.hold
-        self.waiting = f"waits for one of the {hold.concurrency} places on the edge" if hold.concurrency else ""
-        async with self._places.one(hold.edge, hold.concurrency):
+        async with AsyncExitStack() as places:
+            self.waiting = f"waits for one of the {hold.concurrency} places on the edge" if hold.concurrency else ""
+            await places.enter_async_context(self._places.one(hold.edge, hold.concurrency))
+            self.waiting = f"waits for one of the {self._most} streams that this worker may hold"
+            await places.enter_async_context(self._places.one("", self._most))
             watched, took = await self._begin()
             if self.cold_ms is None:
                 self.cold_ms = took
@@ -104,10 +110,10 @@ class Viewer:
         """Find out what a viewer who comes now gets."""
         await asyncio.sleep(MEASURE_AFTER)
         with suppress(MediaError, AddressRefused):
-            async with self._ramp.turn(self._origin):
-                begun = self._loop.time()
-                (await self._watch(self.hold)).close("ended")
-                self.warm_ms = round((self._loop.time() - begun) * 1000)
+            # It takes no turn from those who warm: it comes as gently as the first one did, and costs no origin a pull.
+            begun = self._loop.time()
+            (await self._watch(self.hold)).close("ended")
+            self.warm_ms = round((self._loop.time() - begun) * 1000)
             self._tell("hold.measured", f"first keyframe after {self.cold_ms} ms cold, {self.warm_ms} ms warm")
 
     def _tell(self, name: str, text: str) -> None:
@@ -130,10 +136,12 @@ class Viewer:
 class Viewers:
     """All viewers of a process: one for each stream on each edge, however many tasks want it."""
 
-    def __init__(self, watch: Watch, ramp: Ramp, *, rng: random.Random) -> None:
+    def __init__(self, watch: Watch, ramp: Ramp, *, rng: random.Random, most: int = MOST) -> None:
+        """`most`: how many streams are held at once; the others wait, and say so."""
         self._watch = watch
         self._ramp = ramp
         self._rng = rng
+        self._most = most
         self._places = Places()
         self._viewers: dict[tuple[object, ...], Viewer] = {}
 
@@ -141,7 +149,7 @@ class Viewers:
         """Return the viewer of this stream, which tells the task from now on what happens."""
         viewer = self._viewers.get(_stream(hold))
         if viewer is None:
-            viewer = Viewer(hold, self._watch, self._ramp, self._places, self._rng)
+            viewer = Viewer(hold, self._watch, self._ramp, self._places, self._most, self._rng)
             self._viewers[_stream(hold)] = viewer
         viewer.listeners[task] = on_event
         return viewer

@@ -1,7 +1,8 @@
 """The verbs of one transaction, on whichever database SQLAlchemy speaks to."""
 
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite's is the same
@@ -32,6 +34,8 @@ _DAY = 86_400_000
 KEEP = 30 * _DAY
 KEEP_EVENTS = 10_000
 
+#: Tasks that a claim looks at together, when the first ones did not fit.
+MANY = 100
 #: Who is named by the events of rows that the passing of time settles.
 _CLOCK = "clock"
 
@@ -67,6 +71,7 @@ _DUE = Prepared(
         task.c.desired == literal_column(f"'{Desired.ENABLE}'"),
         task.c.start_at <= bindparam("now"),
         task.c.end_at.is_(None) | (task.c.end_at > bindparam("now")),
+        tuple_(task.c.start_at, task.c.key) > tuple_(bindparam("start_at"), bindparam("key")),
         ~_tethered(task.c.affinity).exists(),
     )
     .order_by(task.c.start_at, task.c.key)
@@ -187,12 +192,28 @@ class SqlTx(SqlReading):
     def claimable_owners(self) -> Sequence[str]:
         return [owner for (owner,) in _OWNERS.rows(self._db)]
 
-    def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
+    def claim(
+        self,
+        owner: str,
+        *,
+        dead: Collection[str],
+        now: int,
+        limit: int,
+        fits: Callable[[Task], bool] = lambda _: True,
+    ) -> Sequence[Task]:
         self._bury(dead, now)
-        if limit <= 0:
-            return []
-        due = self._those(_DUE, owner=owner, now=now, limit=limit)
-        return [self._take(one, owner, now) for one in due if self._is_free(one, owner)]
+        taken: list[Task] = []
+        start_at, key = -1, -1
+        while len(taken) < limit:
+            # Nobody else can take what is looked at here: more is only if something did not fit.
+            page = limit if key < 0 else MANY
+            due = self._those(_DUE, owner=owner, now=now, limit=page, start_at=start_at, key=key)
+            if not due:
+                break
+            start_at, key = due[-1].start_at, due[-1].key
+            free = (one for one in due if self._is_free(one, owner) and fits(one))
+            taken += [self._take(one, owner, now) for one in islice(free, limit - len(taken))]
+        return taken
 
     def owned(self, owner: str) -> Sequence[Task]:
         return self._those(_OWNED, owner=owner)

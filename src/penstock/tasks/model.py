@@ -290,8 +290,6 @@ class Observed(Struct):
     #: How often another source came on air in this run, by cause: ``closed``, ``stalled``, ``failed``, ``returned``,
     #: ``changed``.
     switches: Mapping[str, int] = msgspec.field(default_factory=dict)
-    #: Cost units that the task takes up.
-    cost: int = 1
     #: Of a playlist; None: the source is none, or nothing has been on air yet.
     playback: Playback | None = None
     #: Whether a playlist's last round is over, and with it the task.

@@ -184,9 +184,18 @@ class Tx(Protocol):
         """Owners of all owned rows, sorted; the caller finds out which of them are dead."""
         ...
 
-    def claim(self, owner: str, *, dead: Collection[str], now: int, limit: int) -> Sequence[Task]:
+    def claim(
+        self,
+        owner: str,
+        *,
+        dead: Collection[str],
+        now: int,
+        limit: int,
+        fits: Callable[[Task], bool] = lambda _: True,
+    ) -> Sequence[Task]:
         """Take up to `limit` due, enabled tasks that nobody owns or a dead owner holds; raise each epoch.
 
+        `fits` says of each whether it may be taken, in order, and once; what does not fit keeps none behind it waiting.
         Those that have been due longest come first. One whose affinity another worker's tasks have is left to that
         worker.
         """
@@ -287,8 +296,11 @@ class LiveStatus(Protocol):
 
     def observed(self, key: int) -> Observed | None: ...
 
-    def waiting(self) -> str:
-        """Why nobody takes a task that is due: ``no worker``, ``no capacity (200/200)``; empty: one will."""
+    def waiting(self, cost: int = 1) -> str:
+        """Why nobody takes a task of so many cost units that is due; empty: one will.
+
+        ``no worker``, ``no capacity (200/200)``, ``no capacity (380/400, 25 needed of one worker)``.
+        """
         ...
 
 

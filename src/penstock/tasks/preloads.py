@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from penstock.errors import DomainNotFound, InvalidField, InvalidSourceUrl, InvalidTaskTime, TaskNotFound
 from penstock.tasks import lifecycle, observation, times
 from penstock.tasks.accounts import check_service
+from penstock.tasks.edges import KnownEdges
 from penstock.tasks.families import preload
 from penstock.tasks.families.preload import Phase, PreloadSpec, Warmth
 from penstock.tasks.model import Area, Domain, Event, ServiceName, Struct, Task
@@ -196,7 +197,8 @@ class PreloadTasks:
 
     def page(self, query: PreloadQuery, rows: PreloadRows) -> PreloadPage:
         """These tasks as they are now."""
-        views = _views(rows.tasks, self._live, self._clock())
+        now = self._clock()
+        views = [_view(task, self._live, now, self._edges) for task in rows.tasks]
         if rows.total is not None:
             return PreloadPage(views=views, total=rows.total)
         sifted = [
@@ -214,29 +216,22 @@ async def show_preload(
 ) -> tuple[PreloadView, Sequence[Event]]:
     """One preload task and its newest `events`, oldest of them first. Raise `TaskNotFound`."""
 
-    def work(tx: Tx) -> tuple[Task, Sequence[Event]]:
+    def work(tx: Tx) -> tuple[Task, Sequence[Event], Edges]:
         task = tx.task(account_id, preload.FAMILY, task_id)
         if task is None:
             raise TaskNotFound
-        return task, tx.last_events(task.key, events)
+        return task, tx.last_events(task.key, events), KnownEdges(tx.edges())
 
-    task, history = await store.read(work)
-    return _views([task], live, now)[0], history
+    task, history, edges = await store.read(work)
+    return _view(task, live, now, edges), history
 
 
-def _views(tasks: Sequence[Task], live: LiveStatus, now: int) -> Sequence[PreloadView]:
-    """The tasks as they are at `now`."""
-    waiting = live.waiting()
-    return [
-        PreloadView(
-            task=task,
-            spec=preload.decode(task.spec),
-            warmth=preload.warmth(
-                task, observation.newest(live.observed(task.key), task.observed), now, waiting=waiting
-            ),
-        )
-        for task in tasks
-    ]
+def _view(task: Task, live: LiveStatus, now: int, edges: Edges) -> PreloadView:
+    """The task as it is at `now`."""
+    spec = preload.decode(task.spec)
+    observed = observation.newest(live.observed(task.key), task.observed)
+    waiting = "" if task.owner else live.waiting(preload.cost(spec, edges.of_area(spec.area)))
+    return PreloadView(task=task, spec=spec, warmth=preload.warmth(task, observed, now, waiting=waiting))
 
 
 def _domain(tx: Tx, account_id: int, name: str) -> Domain:

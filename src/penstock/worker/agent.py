@@ -16,10 +16,11 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from penstock.errors import PenstockError, StoreError
-from penstock.media.plan import MOST_COST, Plan
+from penstock.media.plan import Plan
 from penstock.tasks.model import Desired, Observed, State, Task
 from penstock.tasks.ports import Clock, Store, Tx
 from penstock.worker.history import History
+from penstock.worker.room import Room
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ REPORT_EVERY = 0.5
 REPORTS_PER_CHECKPOINT = 4
 #: Tasks taken in one transaction. Few at a time spread many tasks over the workers.
 BATCH = 8
+#: Tasks whose costs are remembered.
+MANY_COSTS = 10_000
 #: The pause after a full batch, in seconds.
 BATCH_PAUSE = (0.01, 0.05)
 #: How often old events and ended tasks are removed, in seconds.
@@ -77,8 +80,7 @@ class Agent:
         plan: what to run for a task.
         alive: whether another incarnation lives.
         history: events that the engine adds, and the agent writes.
-        capacity: how many cost units of tasks may run here, see `Plan.cost`. What a task costs is known when it is
-            claimed; the last one may take up one more.
+        capacity: how many cost units of tasks may run here (`Plan.cost`).
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class Agent:
         self._id, self._capacity = id, capacity
         self._history = history
         self._store, self._engine, self._plan, self._alive = store, engine, plan, alive
+        #: Cost units of what this worker owns, as it last looked.
+        self.used = 0
+        #: What tasks cost, by key and revision.
+        self._costs: dict[tuple[int, int], int] = {}
         self._clock, self._rng = clock, rng
         self._hinted = asyncio.Event()
         #: What was last handed to the engine.
         self._applied: dict[int, Task] = {}
-        #: What each task that runs costs.
-        self._costs: dict[int, int] = {}
         #: Epoch and state as the store has them.
         self._written: dict[int, tuple[int, State]] = {}
         self._stopping: dict[int, asyncio.Task[bool | None]] = {}
@@ -115,6 +119,7 @@ class Agent:
     def replan(self) -> None:
         """What plans are made of has changed, beside the tasks: make all of them anew. Equal ones change nothing."""
         self._applied.clear()
+        self._costs.clear()
         self.hint()
 
     async def run(self) -> None:
@@ -159,19 +164,32 @@ class Agent:
         def claim(tx: Tx) -> tuple[Sequence[Task], Sequence[Task], int]:
             tx.sweep(now, dead=dead)
             owned = tx.owned(self._id)
-            room = self._capacity - sum(self._costs.get(task.key, 1) for task in owned)
-            limit = min(BATCH, max(1, room // MOST_COST)) if room > 0 else 0
-            return owned, tx.claim(self._id, dead=dead, now=now, limit=limit) if limit else (), limit
+            room = Room(self._capacity, self._cost)
+            for task in owned:
+                room.put(task)
+            limit = BATCH if room.may_take else 0
+            return owned, tx.claim(self._id, dead=dead, now=now, limit=limit, fits=room.take), room.used
 
         found = await self._attempt(self._store.write(claim))
         if found is None:
             return pause
-        owned, claimed, limit = found
+        owned, claimed, self.used = found
         self._apply([*owned, *claimed])
-        if claimed and len(claimed) == limit:
+        if len(claimed) == BATCH:
             return self._rng.uniform(*BATCH_PAUSE)
         ends = [task.end_at - now for task in [*owned, *claimed] if task.end_at is not None and task.end_at > now]
         return min([pause, *(end / 1000 for end in ends)])
+
+    def _cost(self, task: Task) -> int:
+        """Of a task in any state; 1 if it cannot be planned."""
+        cost = self._costs.get((task.key, task.revision))
+        if cost is None:
+            if len(self._costs) >= MANY_COSTS:
+                self._costs.clear()
+            with suppress(PenstockError):
+                cost = self._plan(task).cost
+            self._costs[task.key, task.revision] = cost = cost or 1
+        return cost
 
     def _apply(self, owned: Sequence[Task]) -> None:
         """Make the engine run these tasks, as far as they are to run, and no others."""
@@ -208,7 +226,6 @@ class Agent:
             log.warning("a task cannot be planned", task=task.id, error=error.message)
             self._history.add(task.key, "task.unplannable", error.message)
         else:
-            self._costs[task.key] = plan.cost
             self._engine.run(task.key, task.epoch, plan)
 
     def _stop(self, key: int, stop: Coroutine[Any, Any, bool | None]) -> None:
@@ -217,7 +234,6 @@ class Agent:
             stop.close()
             return
         self._applied.pop(key, None)
-        self._costs.pop(key, None)
         self._written.pop(key, None)
         self._stopping[key] = asyncio.create_task(stop, name=f"stop-{key}")
         self._stopping[key].add_done_callback(lambda stopped: self._stopped(key, stopped))

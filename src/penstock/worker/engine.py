@@ -232,7 +232,6 @@ class Engine:
             started_at=run.started_at,
             since=run.since,
             error=self._error(run),
-            cost=run.plan.cost,
         )
         if isinstance(work, Warming):
             return replace(observed, holds=tuple(self._hold(id_, viewer) for id_, viewer in work.viewers.items()))

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult
 import msgspec
 
 from penstock.errors import InvalidSourceUrl, InvalidTaskTime
-from penstock.media.plan import EndRules, Hold, Plan
+from penstock.media.plan import EndRules, Hold, Plan, cost_of
 from penstock.tasks import observation, times
 from penstock.tasks.addresses import check_stream, split_host, split_url
 from penstock.tasks.model import Area, Edge, HoldStatus, Observed, State, Struct, Task
@@ -150,6 +150,12 @@ def plan(task: Task, edges: Sequence[Edge]) -> Plan:
     return Plan(holds=tuple(hold for hold in holds if hold), end=EndRules(end_at=task.end_at))
 
 
+def cost(spec: PreloadSpec, edges: Sequence[Edge]) -> int:
+    """That of the plan, in the units of a worker's capacity."""
+    scheme = _split(spec.play_url).scheme
+    return cost_of(sum(bool(address_of(edge, scheme)) for edge in edges))
+
+
 def hold(edge: Edge, play_url: str) -> Hold:
     """What a viewer of this URL watches on an edge. Raise `InvalidSourceUrl` if it serves no such stream."""
     try:
@@ -164,7 +170,8 @@ def hold(edge: Edge, play_url: str) -> Hold:
 
 def address_of(edge: Edge, scheme: str) -> str:
     """``HOST[:PORT]`` where an edge serves play URLs of a scheme; empty: it does not."""
-    return {"rtmp": edge.rtmp, "http": edge.http, "https": edge.https}[scheme]
+    address: str = getattr(edge, scheme)  # they are named alike
+    return address
 
 
 def _hold(edge: Edge, url: str, parts: SplitResult, protocol: Protocol) -> Hold | None:
