@@ -144,7 +144,8 @@ class Policy:
         self._allow = tuple(allow)
         self._hub_names = frozenset(name.lower() for name in hub_names)
         self._hubs = {scheme: where for scheme, where in (("rtmp", hub), ("http", hub_http)) if where}
-        self._insecure_hosts = frozenset(name.lower() for name in insecure_hosts)
+        #: Hosts, in lower case, whose certificates are not verified.
+        self.insecure_hosts = frozenset(name.lower() for name in insecure_hosts)
         self._dial = dial
 
     def refusal(self, address: IPAddress) -> str:
@@ -219,7 +220,7 @@ class Policy:
 
     def tls(self, host: str) -> ssl.SSLContext:
         """What TLS with this host is to be like: its certificate verified, unless the host is an insecure one."""
-        return _unverified() if host.lower().removesuffix(".") in self._insecure_hosts else _verified()
+        return _unverified() if host.lower().removesuffix(".") in self.insecure_hosts else _verified()
 
 
 @cache

@@ -125,6 +125,26 @@ def test_hls_and_its_segments_over_https(
         assert_every_picture(cloud, f"https://127.0.0.1:{front.port}/index.m3u8?token=x", sink, tmp_path)
 
 
+def test_hls_of_a_host_whose_certificate_nobody_vouches_for(
+    penstock_server: ServerFactory, nginx: Nginx, sink: SinkThread, tmp_path: Path
+) -> None:
+    """It is refused until the operator names the host."""
+    package(nginx.www)
+    with TlsFront(tmp_path / "tls", nginx.http_port) as front:
+        for named in ("", "localhost,127.0.0.1"):
+            server = penstock_server(workers=1, env={"PENSTOCK_TLS_INSECURE_HOSTS": named})
+            keys = server.account()
+            cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+            url = f"https://127.0.0.1:{front.port}/index.m3u8?token=hush"
+            if named:
+                assert_every_picture(cloud, url, sink, tmp_path)
+            else:
+                task_id = cloud.create(url, f"{sink.url}-refused")
+                until(lambda: "tls.insecure_hosts" in cloud.describe(task_id).ErrorInfo, within=20)  # noqa: B023
+                assert sink.connections == []
+                cloud.delete(task_id)
+
+
 def test_hls_in_byte_ranges_of_one_file(cloud: Cloud, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
     package(nginx.www, "-hls_flags", "single_file", "-hls_segment_type", "fmp4")
     assert_every_picture(cloud, f"{nginx.http_url}/index.m3u8", sink, tmp_path)

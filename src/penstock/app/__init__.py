@@ -169,7 +169,7 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
     from penstock.media.transport import Transport, Transports
     from penstock.net import authorities
 
-    children = Children(certificates=authorities())
+    children = Children(certificates=authorities(), insecure_hosts=policy.insecure_hosts)
     child = partial(FfmpegSource, ffmpeg(program), children, policy, pump)
     sink = partial(FfmpegSink, ffmpeg(program), children, policy, pump)
     http = Transport(source=lambda url: HttpFlvSource(policy, pump, child, url) if is_http_flv(url) else child(url))

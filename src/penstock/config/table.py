@@ -115,7 +115,7 @@ class TlsSettings:
     )
     key: str | None = setting(optional, "", "File of the certificate's private key, in PEM, without a passphrase")
     insecure_hosts: tuple[str, ...] = setting(
-        names, "", "Hosts whose certificates are not verified over RTMPS, separated by commas"
+        names, "", "Hosts whose certificates are not verified over RTMPS and HTTPS, separated by commas"
     )
 
 

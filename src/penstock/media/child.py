@@ -15,13 +15,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from penstock.errors import MediaError
 from penstock.log import mask_text
+from penstock.media.posing import Posing
 
 #: Seconds after which a child that has written nothing no longer keeps another one from starting.
 STARTING = 1.0
@@ -189,11 +190,14 @@ class Child:
 class Children:
     """Starts children, `at_once` at a time: one that has written nothing yet keeps others waiting, for a second.
 
-    `certificates` is the file of the authorities that they trust (PEM); empty: the system's.
+    `certificates` is the file of the authorities that they trust (PEM); empty: the system's. The certificates of
+    `insecure_hosts` are not verified: `posing` stands between.
     """
 
-    def __init__(self, *, certificates: str = "", at_once: int = 0) -> None:
-        self._environment = {"PATH": os.defpath} | ({"SSL_CERT_FILE": certificates} if certificates else {})
+    def __init__(self, *, certificates: str = "", insecure_hosts: Collection[str] = (), at_once: int = 0) -> None:
+        self.posing = Posing(insecure_hosts, certificates)
+        trusted = self.posing.certificates
+        self._environment = {"PATH": os.defpath} | ({"SSL_CERT_FILE": trusted} if trusted else {})
         self._starting = asyncio.Semaphore(at_once or 2 * len(os.sched_getaffinity(0)))
 
     @asynccontextmanager

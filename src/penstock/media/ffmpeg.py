@@ -10,6 +10,7 @@ from penstock.media.child import Child, Children
 from penstock.media.conceal import conceal
 from penstock.media.direct import Srt
 from penstock.media.flv import FlvReader
+from penstock.media.posing import Posing
 from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Connection, OnMessage, Pump
 from penstock.media.rtsp import RtspRelay
@@ -61,16 +62,16 @@ class Door(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
 
-def open_http(policy: Policy, url: str) -> tuple[Door, list[str]]:
+def open_http(policy: Policy, posing: Posing, url: str) -> tuple[Door, list[str]]:
     """The proxy for a source over HTTP (HLS, DASH, MPEG-TS, audio, files), and FFmpeg's options: at its own pace."""
-    proxy = HttpProxy(policy, url)
+    proxy = HttpProxy(policy, url, posing)
     return proxy, [
         *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", proxy.proxy),
         *("-rw_timeout", _TIMEOUT, "-readrate", "1", *(_PLAYLIST if ".m3u8" in url.lower() else ())),
     ]
 
 
-def open_rtsp(policy: Policy, url: str) -> tuple[Door, list[str]]:
+def open_rtsp(policy: Policy, _: Posing, url: str) -> tuple[Door, list[str]]:
     """The relay for an RTSP source, and FFmpeg's input options: everything over its one TCP connection."""
     return RtspRelay(policy, url), [
         *("-protocol_whitelist", "tcp", "-format_whitelist", "rtsp"),
@@ -78,7 +79,7 @@ def open_rtsp(policy: Policy, url: str) -> tuple[Door, list[str]]:
     ]
 
 
-def open_srt(policy: Policy, url: str) -> tuple[Door, list[str]]:
+def open_srt(policy: Policy, _: Posing, url: str) -> tuple[Door, list[str]]:
     """The way to an SRT source, and FFmpeg's input options: MPEG-TS from the address that was checked."""
     way = Srt(policy, url)
     return way, ["-protocol_whitelist", "srt", "-format_whitelist", "mpegts", "-timeout", _TIMEOUT, *way.options]
@@ -111,7 +112,7 @@ class FfmpegSource:
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""
         try:
-            door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._url)
+            door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._children.posing, self._url)
             async with door:
                 reason = await self._run(door, options, connected, on_media)
         except MediaError as error:

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from contextlib import closing, suppress
-from typing import Self
+from typing import Any, Self
 
 from penstock.errors import MediaError
 from penstock.net import Policy
@@ -70,6 +71,17 @@ class Loopback(ABC):
     @abstractmethod
     async def serve(self, client: socket.socket) -> None:
         """Serve one connection; it is closed afterwards."""
+
+
+async def until_one_ends(*ways: Coroutine[Any, Any, None]) -> None:
+    """Run these side by side until one of them ends, which ends the others."""
+    tasks = [asyncio.ensure_future(way) for way in ways]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def copy(source: socket.socket, sink: socket.socket) -> None:

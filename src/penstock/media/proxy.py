@@ -14,7 +14,8 @@ from urllib.parse import urljoin, urlsplit
 
 from penstock.errors import AddressRefused, MediaError
 from penstock.log import mask_url
-from penstock.media.loopback import Loopback, copy
+from penstock.media.loopback import Loopback, copy, until_one_ends
+from penstock.media.posing import Posing
 from penstock.net import Policy
 
 #: The name that stands for the caller's URL; nothing else ever has it (RFC 6761).
@@ -50,13 +51,16 @@ class HttpProxy(Loopback):
 
     url = _ALIAS_URL
 
-    def __init__(self, policy: Policy, source: str) -> None:
+    def __init__(self, policy: Policy, source: str, posing: Posing | None = None) -> None:
         super().__init__(policy, source)
+        self._posing = posing
         token = secrets.token_hex(16)
         self._key = b"Basic " + base64.b64encode(f"{token}:".encode())
         self.proxy = f"http://{token}:@127.0.0.1:{self.port}"
 
     def explain(self, reason: str) -> str:
+        if "certificate verify failed" in reason:
+            return f"{reason}; the setting tls.insecure_hosts can permit it"
         if reason.startswith(_NOT_PERMITTED):
             return "what is there is nothing that is taken over HTTP: a session description (SDP), a list of files, …"
         return reason
@@ -100,9 +104,19 @@ class HttpProxy(Loopback):
         with closing(upstream):
             if request.method == "CONNECT":
                 await self.loop.sock_sendall(client, b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await self._tunnel(client, upstream, _host(url) or "")
             else:
                 await self.loop.sock_sendall(upstream, _forwarded(request))
-            await _join(client, upstream)
+                await until_one_ends(copy(client, upstream), copy(upstream, client))
+
+    async def _tunnel(self, client: socket.socket, upstream: socket.socket, host: str) -> None:
+        if self._posing is None or not self._posing.poses_as(host):
+            await until_one_ends(copy(client, upstream), copy(upstream, client))
+            return
+        try:
+            await self._posing.join(client, upstream, self.policy.tls(host), host)
+        except MediaError as error:
+            self.failure = error.message
 
     def _meant(self, url: str) -> str:
         """The address that a child means by the alias, or by a name relative to it."""
@@ -156,14 +170,3 @@ def _host(url: str) -> str | None:
 
 def _name(line: bytes) -> bytes:
     return line.partition(b":")[0].strip().lower()
-
-
-async def _join(client: socket.socket, upstream: socket.socket) -> None:
-    """Pass bytes both ways until one side ends."""
-    ways = [asyncio.ensure_future(copy(client, upstream)), asyncio.ensure_future(copy(upstream, client))]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.wait(ways)
