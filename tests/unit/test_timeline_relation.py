@@ -1,11 +1,12 @@
 """A source whose clocks jump: sound and picture that belong together stay so, to the millisecond."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pytest
 
-from penstock.media.packet import AUDIO, VIDEO
+from penstock.media.packet import AUDIO, VIDEO, kind_of
+from penstock.media.standby import Standby
 from tests.packets import Clip
 from tests.rtmp_wire import Message
 from tests.unit.output import Output
@@ -92,6 +93,61 @@ def test_sound_jumps_where_that_of_the_source_before_still_runs() -> None:
     source = CLIP.messages()
     out = Output().play(before).play(jumping(source, (300, -4000, [AUDIO])))
     assert relation(out, source, after=1000) == 0
+
+
+def stand_by(source: Standby, messages: Iterable[Message]) -> None:
+    """Let it take messages while it is not on air, or its headers."""
+    for m in messages:
+        source.take(m.type, m.timestamp % 2**32, m.payload, kind_of(m.type, m.payload))
+
+
+def settle(source: Standby) -> None:
+    """Let it find out that its server has sent all it had kept, if it has sent something."""
+    for _ in range(3):
+        source.settle()
+
+
+def go_on_air(out: Output, source: Standby) -> None:
+    """Splice it to the output, with what it has kept."""
+    entries = source.release(source.entrance(0))
+    out.timeline.switch(source.clocks)
+    for entry in entries:
+        out.timeline.push(*entry)
+
+
+@pytest.mark.parametrize("settled", [0, 2300])
+@pytest.mark.parametrize("at", [200, 2000, 2500, 3200, 4500])
+@pytest.mark.parametrize("alone", [VIDEO, AUDIO])
+def test_clocks_part_while_the_source_stands_by(alone: int, at: int, settled: int) -> None:
+    """Before the keyframe with which it comes in, or after it: all that it has sent says how they belong together."""
+    source = CLIP.messages()
+    messages = jumping(source, (at, 4000, [alone]))
+    seen = sum(m.timestamp < BEGUN + 3500 for m in source)
+    early = sum(m.timestamp < BEGUN + settled for m in source)
+    out, standby = Output().play(Clip()), Standby()
+    stand_by(standby, messages[:early])
+    settle(standby)
+    stand_by(standby, messages[early:seen])
+    settle(standby)
+    go_on_air(out, standby)
+    out.play(messages[seen:], switch=False)
+    assert relation(out, source, after=6000) == 0
+
+
+def test_clocks_that_have_parted_stay_known_while_the_source_stands_by() -> None:
+    """It is on air, another is, it is again: the relation is that from the beginning."""
+    source = CLIP.messages()
+    messages = jumping(source, (1500, HOUR, [AUDIO]))
+    first, second = (sum(m.timestamp < BEGUN + at for m in source) for at in (3000, 5500))
+    out, standby = Output().play(Clip()), Standby()
+    stand_by(standby, messages[:3])
+    go_on_air(out, standby)
+    out.play(messages[3:first], switch=False).play(Clip())
+    standby.resume()
+    stand_by(standby, messages[first:second])
+    go_on_air(out, standby)
+    out.play(messages[second:], switch=False)
+    assert abs(relation(out, source, after=6000)) <= 1
 
 
 @pytest.mark.parametrize("frame", [20, 40, 80])

@@ -4,13 +4,17 @@ What a clock jumps by is taken off again, so that a source's times go on; it is 
 receiver hears and sees. Where both jump the same way, or one comes back to where it was, the relation is kept.
 """
 
-from penstock.media.packet import AUDIO, VIDEO
+from penstock.media.packet import AUDIO, VIDEO, aac_config
 
 #: A step of one source's clock outside these bounds is a jump.
 MAX_STEP_BACK = 1000
 MAX_STEP_FORWARD = 2000
 #: A hole in the sound up to this length is filled with silence; a longer one means that the clock moved.
 MAX_FILL = 10_000
+#: A longer step is a hole, and says nothing of how long a message lasts.
+LONGEST_STEP = 500
+_TYPICAL_FRAME = 40.0
+_TYPICAL_SOUND = 1024_000 / 48_000
 #: How far sound and picture that belong together may be apart as they come.
 _APART = 1000
 #: How much of a source may come after one clock has jumped until the other does the same: what may be lost, and that.
@@ -26,20 +30,25 @@ def other_kind(type_: int) -> int:
 class Clock:
     """That of one kind (sound or picture)."""
 
-    __slots__ = ("last", "skip")
+    __slots__ = ("known", "last", "skip", "step")
 
-    def __init__(self) -> None:
+    def __init__(self, step: float) -> None:
         #: Unwrapped time of its newest message, without jumps; None before the first.
         self.last: int | None = None
         #: Added to what it says, for the jumps so far.
         self.skip = 0
+        #: How long a message lasts: a picture as measured, which needs two, a sound as its header says.
+        self.step = step
+        self.known = False
 
 
 class Clocks:
     """Both, by message type."""
 
     def __init__(self) -> None:
-        self._clocks = {VIDEO: Clock(), AUDIO: Clock()}
+        self._clocks = {VIDEO: Clock(_TYPICAL_FRAME), AUDIO: Clock(_TYPICAL_SOUND)}
+        #: How many jumps there were.
+        self.jumps = 0
         #: The newest jump, while the other kind may do the same: whose, what was added for it, until when.
         self._jump: tuple[int, int, int] | None = None
 
@@ -51,6 +60,19 @@ class Clocks:
         """Whether no clock has jumped so lately that the other may still do the same."""
         return self._jump is None
 
+    def announce(self, header: bytes) -> None:
+        """Take in a header of the sound."""
+        if (config := aac_config(header)) is not None:
+            self[AUDIO].step = 1024_000 / config[0]
+
+    def take(self, type_: int, timestamp: int) -> int:
+        """Return a message's time, from its 32-bit timestamp: unwrapped, and without jumps."""
+        time = self.extend(type_, timestamp)
+        if self._is_jump(type_, time):
+            time = self._heal(type_, time)
+        self._follow(type_, time)
+        return time
+
     def extend(self, type_: int, timestamp: int) -> int:
         """Extend a 32-bit timestamp by serial arithmetic."""
         near = self._near(type_)
@@ -59,7 +81,7 @@ class Clocks:
         step = (timestamp + self[type_].skip - near) % _WRAP
         return near + (step - _WRAP if step & 0x80000000 else step)
 
-    def is_jump(self, type_: int, time: int) -> bool:
+    def _is_jump(self, type_: int, time: int) -> bool:
         """Whether a message at `time` follows neither the one before of its kind nor, as its first, the other kind."""
         near = self._near(type_)
         if near is None:
@@ -70,19 +92,17 @@ class Clocks:
         # Both may step by what is a jump for the one and, a frame earlier or later, none for the other.
         return not -MAX_STEP_BACK <= step <= MAX_STEP_FORWARD or abs(step + self._answer(type_)) < abs(step) / 4
 
-    def heal(self, type_: int, time: int, step: int) -> int:
-        """Return where a message whose clock jumps to `time` belongs, and let that clock go on there.
-
-        `step` is how long what came before it lasts.
-        """
-        healed = self._place(type_, time, step)
+    def _heal(self, type_: int, time: int) -> int:
+        """Return where a message whose clock jumps to `time` belongs, and let that clock go on there."""
+        healed = self._place(type_, time)
         by = healed - time
         if by:
+            self.jumps += 1
             self[type_].skip += by
             self._jump = None if by == self._answer(type_) else (type_, by, healed + _FOLLOWS)
         return healed
 
-    def _place(self, type_: int, time: int, step: int) -> int:
+    def _place(self, type_: int, time: int) -> int:
         """Find the place of a message that seems to be at `time`.
 
         Its clock may have jumped as the other's has just done, not at all (its kind paused), or back to where it was
@@ -93,17 +113,22 @@ class Clocks:
         near = self._near(type_)
         assert near is not None
         back, forward = (MAX_FILL, MAX_FILL) if clock.last is None else (MAX_STEP_BACK, MAX_STEP_FORWARD)
-        alone = near if clock.last is None else near + step
+        alone = near if clock.last is None else near + round(clock.step)
         beside = alone if other.last is None else other.last
         for related in (time + self._answer(type_), time, time + other.skip - clock.skip):
             if related >= near - back and (related <= near + forward or abs(related - beside) <= _APART):
                 return related
         return beside if beside > alone + MAX_STEP_FORWARD else alone
 
-    def follow(self, type_: int, time: int) -> None:
-        """Take in a message's time."""
+    def _follow(self, type_: int, time: int) -> None:
         clock = self[type_]
-        clock.last = time if clock.last is None else max(clock.last, time)
+        if clock.last is None:
+            clock.last = time
+        else:
+            if type_ == VIDEO and 0 < (step := time - clock.last) < LONGEST_STEP:
+                clock.step = clock.step * 0.8 + step * 0.2 if clock.known else float(step)
+            clock.known = True
+            clock.last = max(clock.last, time)
         if self._jump is not None and time > self._jump[2]:
             self._jump = None
 

@@ -5,6 +5,7 @@ import random
 from typing import Protocol
 
 from penstock.media.cadence import Cadence
+from penstock.media.clocks import Clocks
 from penstock.media.election import Cause, Standing
 from penstock.media.packet import Kind, kind_of
 from penstock.media.plan import Playlist, Source
@@ -99,6 +100,11 @@ class Intake:
             at_keyframe=self._at_keyframe,
             failed=self._failed,
         )
+
+    @property
+    def clocks(self) -> Clocks:
+        """Those of its connection."""
+        return self._standby.clocks
 
     def go_on_air(self, lead: float | None) -> list[Entry]:
         """What comes next goes out. Return what goes before it: headers, and what was kept since the entrance."""

@@ -10,7 +10,7 @@ it. `tests/unit/test_lane.py` proves that receivers get the same messages with a
 from collections.abc import Callable
 from struct import Struct
 
-from penstock.media.clocks import MAX_STEP_FORWARD
+from penstock.media.clocks import LONGEST_STEP, MAX_STEP_FORWARD
 from penstock.media.framing import RtmpPublish, rtmp_publish
 from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, VIDEO
@@ -116,7 +116,7 @@ class Lane:
         last_header = end - _LONGEST_HEADER
         video_shift, video_last, video_dts, video_end = now.video_shift, now.video_last, now.video_dts, now.video_end
         audio_shift, audio_last, audio_dts, audio_end = now.audio_shift, now.audio_last, now.audio_dts, now.audio_end
-        frame, before, sound = now.frame, now.frame_before, now.sound
+        frame, sound = now.frame, now.sound
         half, hole = sound / 2, sound * 1.5
         video_base, audio_base = video_last - video_last % _WRAP, audio_last - audio_last % _WRAP
         pieces: list[bytes | memoryview] = []
@@ -166,9 +166,9 @@ class Lane:
                     or dts >= audio_end + half + SOUND_PATIENCE
                 ):
                     break
-                if clock - before < 500:
-                    frame = frame * 0.8 + (clock - before) * 0.2
-                before = video_last = clock
+                if clock - video_last < LONGEST_STEP:
+                    frame = frame * 0.8 + (clock - video_last) * 0.2
+                video_last = clock
                 video_dts = dts
                 cts = next_ >> 8
                 if cts & 0x800000:
@@ -205,7 +205,7 @@ class Lane:
         if pieces:
             now.video_last, now.video_dts, now.video_end = video_last, video_dts, video_end
             now.audio_last, now.audio_dts, now.audio_end = audio_last, audio_dts, audio_end
-            now.frame, now.frame_before = frame, before
+            now.frame = frame
             self._meter.passed(videos, audios, keys, video_last, audio_last)
             self._stream.send(Block(b"".join(pieces), newest & 0xFFFFFFFF, videos, audios, keys))
             self._progressed()

@@ -247,10 +247,11 @@ class Relay:
         if self._on_air is not None:
             self._moved_at = self._on_air.supervisor.meter.progress_at or self._moved_at
             self._on_air.stand_by()
-        self._timeline.switch()
+        entries = intake.go_on_air(lead)
+        self._timeline.switch(intake.clocks)
         self._on_air, self._switch = intake, None
         self.on_air_since = self._loop.time()
-        for entry in intake.go_on_air(lead):
+        for entry in entries:
             self.push(*entry)
         if self._last and self._last != intake.node.id:
             self._switch = _Switch(cause, self._last, self._moved_at)

@@ -1,5 +1,9 @@
 """What a source has sent that is not on air: its headers and its newest GOP, from which it can come in at once."""
 
+from copy import deepcopy
+from typing import NamedTuple
+
+from penstock.media.clocks import Clocks
 from penstock.media.pace import MAX_LEAD
 from penstock.media.packet import AUDIO, MAX_EXTRAS, VIDEO, Kind, extra_key
 from penstock.media.stream import GOP_BYTES, GOP_SPAN, Entry
@@ -9,20 +13,29 @@ _BURST = 2.0
 #: How often it is looked whether that is over, in seconds, and how many times at most.
 LOOK_EVERY = 0.05
 _LOOKS = 20
-_WRAP = 1 << 32
 _MEDIA = (Kind.KEYFRAME, Kind.FRAME, Kind.SOUND)
 
 
+class _Kept(NamedTuple):
+    #: In ms, without jumps.
+    time: int
+    entry: Entry
+
+
 class Standby:
-    """What is kept of one connection of a source. Times are its own, in ms modulo 2^32.
+    """What is kept of one connection of a source.
 
     Until it has been found out that its server has sent all it had kept (`settle`), everything is; then the newest GOP,
-    up to 10 s and 16 MB, and nothing of one that is larger. While the source is on air only its headers are.
+    up to 10 s and 16 MB, and nothing of one that is larger. While the source is on air only its headers are, and its
+    `clocks` are followed by the output's Timeline.
     """
 
     def __init__(self) -> None:
+        self.clocks = Clocks()
+        #: The clocks as they were before the first message that is kept.
+        self._clocks_before = self.clocks
         self._headers: dict[object, Entry] = {}
-        self._media: list[Entry] = []
+        self._media: list[_Kept] = []
         #: Bytes of what is kept beside the headers.
         self.size = 0
         #: Whether a keyframe is among them.
@@ -41,9 +54,6 @@ class Standby:
         if kind in (Kind.HEADER, Kind.METADATA, Kind.EXTRA_HEADER):
             self._note(entry)
         elif kind is not Kind.NOTHING and not self._on_air:
-            if kind in _MEDIA:
-                self._first.setdefault(type_, time)
-                self._newest[type_] = time
             self._keep(entry)
             return kind is self._beginning
         return False
@@ -54,31 +64,42 @@ class Standby:
         before = self._headers.get(key)
         if before is not None and before[2] != payload and kind is Kind.HEADER:
             self._clear()  # it wants the one before
+        if kind is Kind.HEADER and type_ == AUDIO:
+            self.clocks.announce(payload)
         if before is not None or len(self._headers) < MAX_EXTRAS + 3:
             self._headers[key] = entry
 
     def _keep(self, entry: Entry) -> None:
-        kind = entry[3]
-        if kind is Kind.KEYFRAME:
-            if self._settled:
-                self._begin_with(entry[1])
-            self._keyed = True
-        elif kind is not Kind.SOUND and not self._keyed:
+        type_, timestamp, payload, kind = entry
+        is_beginning = kind is Kind.KEYFRAME and self._settled
+        if is_beginning or not self._media:
+            self._clocks_before = deepcopy(self.clocks)
+        if kind in _MEDIA:
+            time = self._newest[type_] = self.clocks.take(type_, timestamp)
+            self._first.setdefault(type_, time)
+        else:
+            time = max(self._newest.values(), default=0)
+        if is_beginning:
+            self._begin_with(time)
+        self._keyed = self._keyed or kind is Kind.KEYFRAME
+        if not self._keyed and kind is not Kind.SOUND:
             return  # nobody can show it
-        self._media.append(entry)
-        self.size += len(entry[2])
+        self._media.append(_Kept(time, entry))
+        self.size += len(payload)
         if not self._settled:
             return
         if not self._keyed:
-            while self.size > GOP_BYTES or _after(self._media[0][1], entry[1]) > MAX_LEAD:
-                self.size -= len(self._media.pop(0)[2])
-        elif self.size > GOP_BYTES or _after(self._media[0][1], entry[1]) > GOP_SPAN:
+            while self.size > GOP_BYTES or time - self._media[0].time > MAX_LEAD:
+                oldest = self._media.pop(0)
+                self.size -= len(oldest.entry[2])
+                _follow(self._clocks_before, oldest.entry)
+        elif self.size > GOP_BYTES or time - self._media[0].time > GOP_SPAN:
             self._clear()
 
     def _begin_with(self, time: int) -> None:
         """Forget what came before a keyframe, but for the sound that is heard after it."""
-        self._media = [one for one in self._media if one[3] is Kind.SOUND and _after(time, one[1]) >= 0]
-        self.size = sum(len(payload) for _, _, payload, _ in self._media)
+        self._media = [one for one in self._media if _is_heard(one, time)]
+        self.size = sum(len(one.entry[2]) for one in self._media)
 
     def _clear(self) -> None:
         self._media.clear()
@@ -91,7 +112,7 @@ class Standby:
             return self._settled
         leading = self._leading
         if leading in self._newest:
-            before, self._span = self._span, _after(self._first[leading], self._newest[leading])
+            before, self._span = self._span, self._newest[leading] - self._first[leading]
         else:
             before = self._span
         self._looks += 1
@@ -108,19 +129,26 @@ class Standby:
         if not self._settled:
             return None
         wanted, newest = self._beginning, self._newest.get(self._leading, 0)
-        for at, (_, time, _, kind) in enumerate(self._media):
-            if kind is wanted and lead + max(0, _after(time, newest)) <= MAX_LEAD:
+        for at, (time, entry) in enumerate(self._media):
+            if entry[3] is wanted and lead + max(0, newest - time) <= MAX_LEAD:
                 return at
         return None
 
     def release(self, at: int | None) -> list[Entry]:
-        """Go on air: return the headers, then what was kept from message `at` on, and is heard with it."""
+        """Go on air: return the headers, then what was kept from message `at` on, and is heard with it.
+
+        The clocks go back to where they were before that.
+        """
         media, self._on_air = self._media, True
         entries = list(self._headers.values())
         if at is not None and media:
-            begin = media[at][1]
-            entries += [one for one in media[:at] if one[3] is Kind.SOUND and _after(begin, one[1]) >= 0]
-            entries += media[at:]
+            self.clocks = self._clocks_before
+            for one in media[:at]:
+                if _is_heard(one, media[at].time):
+                    entries.append(one.entry)
+                else:
+                    _follow(self.clocks, one.entry)
+            entries += [one.entry for one in media[at:]]
         self._media = []
         self._clear()
         return entries
@@ -141,6 +169,11 @@ class Standby:
         return Kind.KEYFRAME if self._leading == VIDEO else Kind.SOUND
 
 
-def _after(time: int, other: int) -> int:
-    """Return how much later `other` is than `time`, both modulo 2^32, in ms."""
-    return (other - time + (_WRAP >> 1)) % _WRAP - (_WRAP >> 1)
+def _follow(clocks: Clocks, entry: Entry) -> None:
+    type_, time, _, kind = entry
+    if kind in _MEDIA:
+        clocks.take(type_, time)
+
+
+def _is_heard(one: _Kept, after: int) -> bool:
+    return one.entry[3] is Kind.SOUND and one.time >= after

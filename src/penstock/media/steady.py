@@ -9,7 +9,7 @@ class Steady:
     """
 
     __slots__ = (
-        *("audio_dts", "audio_end", "audio_last", "audio_shift", "frame", "frame_before", "sound"),
+        *("audio_dts", "audio_end", "audio_last", "audio_shift", "frame", "sound"),
         *("video_dts", "video_end", "video_last", "video_shift"),
     )
     video_shift: int
@@ -17,7 +17,6 @@ class Steady:
     video_dts: int
     video_end: float
     frame: float
-    frame_before: int
     audio_shift: int
     audio_last: int
     audio_dts: int

@@ -39,7 +39,6 @@ MAX_EARLY = 200
 MAX_EARLY_BYTES = 16 << 20
 #: How long the first keyframe of a new output may wait for the source's audio header.
 HEADER_PATIENCE = 500
-_TYPICAL_FRAME = 40.0
 
 
 class Timeline:
@@ -57,27 +56,25 @@ class Timeline:
         self._video_end: float | None = None
         self._audio_dts: int | None = None
         self._audio_end: float | None = None
-        self._frame = _TYPICAL_FRAME
         #: Newest DTS of other tracks than the first, by `track_of`.
         self._extra_dts: dict[tuple[int, int], int] = {}
         self.squeezed = 0
         self.silent = 0
         self.dropped = 0
-        self.jumps = 0
         self._steady: Steady | None = None
         self.switch()
 
-    def switch(self) -> None:
-        """Begin a new source: what comes next is spliced to what was sent."""
+    def switch(self, clocks: Clocks | None = None) -> None:
+        """Begin a new source: what comes next is spliced to what was sent.
+
+        `clocks` are its own, if it has been followed before; they go on to be.
+        """
         self._settle()
         self._headers.switch()
         self._offset: int | None = None
         self._key_pts: int | None = None
         self._early: list[tuple[int, int, bytes, Kind]] = []
-        self._clocks = Clocks()
-        self._frame_before: int | None = None
-        #: Whether `_frame` is this source's own.
-        self._has_rhythm = False
+        self._clocks = Clocks() if clocks is None else clocks
         self._has_own_sound = False
 
     @property
@@ -86,6 +83,11 @@ class Timeline:
         self._settle()
         ends = [end for end in (self._video_end, self._audio_end) if end is not None]
         return max(ends) if ends else None
+
+    @property
+    def jumps(self) -> int:
+        """How often clocks of the source on air have jumped."""
+        return self._clocks.jumps
 
     @property
     def on_air(self) -> bool:
@@ -98,7 +100,7 @@ class Timeline:
         if not (kind is Kind.FRAME or kind is Kind.SOUND or kind is Kind.KEYFRAME):
             self._take_other(type_, timestamp, payload, kind)
             return
-        time = self._unwrap(type_, timestamp)
+        time = self._clocks.take(type_, timestamp)
         if self._offset is not None:
             self._send(type_, time, payload, kind)
         elif self._may_begin(type_, time, kind):
@@ -112,6 +114,8 @@ class Timeline:
             if self._headers.announced.get(type_, payload) != payload:
                 self._early = [message for message in self._early if message[0] != type_]  # they want the one before
             self._headers.announced[type_] = payload
+            if type_ == AUDIO:
+                self._clocks.announce(payload)
         elif kind is Kind.METADATA:
             self._headers.metadata = payload
         elif kind is Kind.EXTRA_HEADER:
@@ -156,8 +160,7 @@ class Timeline:
             or not self._clocks.settled
             or video.last is None
             or audio.last is None
-            or self._frame_before is None
-            or not self._has_rhythm
+            or not video.known
             or self._video_dts is None
             or self._video_end is None
             or self._audio_dts is None
@@ -173,7 +176,7 @@ class Timeline:
         now.audio_shift = self._offset + audio.skip
         now.video_last, now.video_dts, now.video_end = video.last - video.skip, self._video_dts, self._video_end
         now.audio_last, now.audio_dts, now.audio_end = audio.last - audio.skip, self._audio_dts, self._audio_end
-        now.frame, now.frame_before, now.sound = self._frame, self._frame_before - video.skip, self._headers.sound
+        now.frame, now.sound = video.step, self._headers.sound
         return now
 
     def _settle(self) -> None:
@@ -185,29 +188,7 @@ class Timeline:
         video.last, audio.last = now.video_last + video.skip, now.audio_last + audio.skip
         self._video_dts, self._video_end = now.video_dts, now.video_end
         self._audio_dts, self._audio_end = now.audio_dts, now.audio_end
-        self._frame, self._frame_before = now.frame, now.frame_before + video.skip
-
-    # -- input clocks
-
-    def _unwrap(self, type_: int, timestamp: int) -> int:
-        """Extend a 32-bit timestamp; find and heal jumps."""
-        time = self._clocks.extend(type_, timestamp)
-        if self._clocks.is_jump(type_, time):
-            healed = self._clocks.heal(type_, time, round(self._frame if type_ == VIDEO else self._headers.sound))
-            self.jumps += healed != time
-            time = healed
-        self._clocks.follow(type_, time)
-        if type_ == VIDEO:
-            self._measure(time)
-        return time
-
-    def _measure(self, time: int) -> None:
-        """Learn how long a picture lasts."""
-        if self._frame_before is not None:
-            if 0 < (step := time - self._frame_before) < 500:
-                self._frame = self._frame * 0.8 + step * 0.2 if self._has_rhythm else float(step)
-            self._has_rhythm = True
-        self._frame_before = time
+        video.step = now.frame
 
     # -- the splice
 
@@ -325,7 +306,7 @@ class Timeline:
         self._keep_sound_going(dts)
         self._emit(VIDEO, dts, payload, kind)
         self._video_dts = dts
-        self._video_end = max(self._video_end or 0.0, pts + self._frame)
+        self._video_end = max(self._video_end or 0.0, pts + self._clocks[VIDEO].step)
 
     def _keep_sound_going(self, dts: int) -> None:
         """Fill the sound in step with the picture: at once if the source has none, else 1 s behind."""
