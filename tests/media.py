@@ -55,7 +55,7 @@ def _sound(rate: int, layout: str) -> str:
 
 def _recipe(
     *,
-    seconds: int = 20,
+    seconds: float = 20,
     picture: str | None = _picture(25),
     sound: str | None = _sound(48000, "stereo"),
     gop: int = 25,
@@ -82,6 +82,7 @@ _RECIPES = {
     "44k": _recipe(seconds=6, sound=_sound(44100, "stereo")),
     "mono": _recipe(seconds=6, sound=_sound(48000, "mono")),
     "silent": _recipe(seconds=6, sound=None),
+    "longer": _recipe(seconds=5.3, picture=f"{_picture(25)},trim=end=5"),
     "dark": _recipe(seconds=6, picture=None),
     "hevc": _recipe(seconds=6, codec=_HEVC),
     "av1-opus": _recipe(seconds=6, b_frames=0, codec=_AV1, sound_codec=["libopus"]),
@@ -96,7 +97,7 @@ def clip(name: str) -> Path:
     ``av``: 20 s of H.264 640x360, 25 frames/s, a keyframe each second, 2 B-frames, AAC 48 kHz stereo. The others are
     6 s long and differ from it: ``plain`` (no B-frames), ``small`` (320x180, 30 frames/s), ``44k``, ``mono``,
     ``silent`` (no audio track), ``dark`` (no video track), ``hevc``, ``av1-opus``, ``vp9``, ``tracks`` (two pictures
-    and two sounds).
+    and two sounds), ``longer`` (5 s of pictures, 5.3 s of sound).
     """
     recipe = _RECIPES[name]
     version = hashlib.sha256("\0".join([Path(ffmpeg_exe()).name, *recipe]).encode()).hexdigest()[:8]
@@ -110,6 +111,21 @@ def clip(name: str) -> Path:
             unfinished = path.with_suffix(".tmp")
             flv = ["-flvflags", "no_duration_filesize", "-f", "flv", str(unfinished)]
             subprocess.run([ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *recipe, *flv], check=True)
+            unfinished.rename(path)
+    return path
+
+
+def file(name: str, ending: str = "mp4", seconds: float | None = None) -> Path:
+    """The media of a clip, or its first `seconds`, as a file of another format (``mp4``, ``ts``, ``flv``)."""
+    source = clip(name)
+    cut, span = ("", []) if seconds is None else (f"-{seconds:g}", ["-t", str(seconds)])
+    path = source.with_name(f"{source.stem}{cut}.file.{ending}")
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            unfinished = path.with_suffix(f".tmp.{ending}")
+            command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-y", "-i", str(source), *span, "-c", "copy"]
+            subprocess.run([*command, str(unfinished)], check=True)
             unfinished.rename(path)
     return path
 

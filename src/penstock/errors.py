@@ -26,6 +26,7 @@
     ├── AddressRefused             the network policy forbids an address
     └── MediaError                 a source or a sink failed; the supervisor decides what follows
         ├── SourceError
+        │   └── Finished           it has delivered all there was
         └── SinkError
 
 The docstring of a class is its message when none is given. Which vendor code a ``Refused`` becomes
@@ -151,6 +152,10 @@ class SourceError(MediaError):
     """The source failed."""
 
     side = "source"
+
+
+class Finished(SourceError):
+    """The source has delivered all there was."""
 
 
 class SinkError(MediaError):

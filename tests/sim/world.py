@@ -119,9 +119,9 @@ class WatchedEngine(Engine):
 
     on_run: Callable[[int, int], None]
 
-    def run(self, key: int, epoch: int, plan: Any) -> None:
+    def run(self, key: int, epoch: int, plan: Any, playback: Any = None) -> None:
         self.on_run(key, epoch)
-        super().run(key, epoch, plan)
+        super().run(key, epoch, plan, playback)
 
 
 class Worker:

@@ -15,7 +15,7 @@ from penstock.media.plan import Plan
 from penstock.store.sql import SqlStore
 from penstock.tasks.families import preload, pull
 from penstock.tasks.families.preload import PreloadSpec
-from penstock.tasks.model import Area, Desired, Edge, Observed, State, Task
+from penstock.tasks.model import Area, Desired, Edge, Observed, Playback, State, Task
 from penstock.tasks.ports import Tx
 from penstock.worker.agent import Agent
 from penstock.worker.history import History
@@ -42,7 +42,7 @@ class MemoryEngine:
         self.state_of: dict[int, State] = {}
         self.stopped: list[int] = []
 
-    def run(self, key: int, epoch: int, plan: Plan) -> None:
+    def run(self, key: int, epoch: int, plan: Plan, playback: Playback | None = None) -> None:
         self.runs[key] = epoch
         self.plans.setdefault(key, []).append(plan)
         self.state_of.setdefault(key, State.STARTING)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from penstock.bus.local import RunSockets
     from penstock.doctor import Finding
     from penstock.media.pump import Pump
-    from penstock.media.transport import Transports
+    from penstock.media.transport import SourceLeaf, Transports
     from penstock.media.warming import Viewers
     from penstock.net import Policy
     from penstock.store.backup import Backup
@@ -158,13 +158,28 @@ def pull_tasks(config: Config, store: Store, sockets: "RunSockets") -> "PullTask
     )
 
 
-def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "Transports":
-    """How workers reach sources and destinations. `program`: another FFmpeg than ours."""
+def transports(
+    policy: "Policy",
+    pump: "Pump",
+    program: str | None = None,
+    *,
+    copies: Path = Path(),
+    copies_limit: int = 0,
+    transcode: bool = True,
+) -> "Transports":
+    """How workers reach sources and destinations.
+
+    `program`: another FFmpeg than ours. Files of playlists are copied into `copies`, `copies_limit` bytes of them;
+    `transcode`: whether their pictures may be encoded anew.
+    """
     from penstock.media.child import Children
     from penstock.media.ffmpeg import FfmpegSource
     from penstock.media.ffmpeg_sink import FfmpegSink
+    from penstock.media.files.copies import Copies
+    from penstock.media.files.player import Player
+    from penstock.media.files.shelf import Shelf
     from penstock.media.http_flv import HttpFlvSource
-    from penstock.media.plan import is_http_flv
+    from penstock.media.plan import Playlist, Source, is_http_flv
     from penstock.media.rtmp.transport import RtmpSink, RtmpSource
     from penstock.media.transport import Transport, Transports
     from penstock.net import authorities
@@ -174,17 +189,22 @@ def transports(policy: "Policy", pump: "Pump", program: str | None = None) -> "T
     sink = partial(FfmpegSink, ffmpeg(program), children, policy, pump)
     http = Transport(source=lambda url: HttpFlvSource(policy, pump, child, url) if is_http_flv(url) else child(url))
     rtmp = Transport(source=partial(RtmpSource, policy, pump), sink=partial(RtmpSink, policy, pump))
-    return Transports(
-        {
-            "rtmp": rtmp,
-            "rtmps": rtmp,
-            "http": http,
-            "https": http,
-            "rtsp": Transport(source=child, sink=sink),
-            "rtp": Transport(sink=sink),
-            "srt": Transport(source=child, sink=sink),
-        }
-    )
+    schemes = {
+        "rtmp": rtmp,
+        "rtmps": rtmp,
+        "http": http,
+        "https": http,
+        "rtsp": Transport(source=child, sink=sink),
+        "rtp": Transport(sink=sink),
+        "srt": Transport(source=child, sink=sink),
+    }
+
+    def live(url: str) -> "SourceLeaf":
+        return Transports(schemes).source(Source(id="", url=url), lambda *_: None)
+
+    kept = Copies(copies, copies_limit, policy)
+    shelf = Shelf(ffmpeg(program), children, policy, pump, live, kept, transcode=transcode)
+    return Transports(schemes, {Playlist: lambda playlist, on_event: Player(playlist, shelf, pump, on_event)})
 
 
 def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: int = 20) -> "Viewers":

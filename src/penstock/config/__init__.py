@@ -55,6 +55,7 @@ class Config:
     source: table.SourceSettings = field(default_factory=table.SourceSettings)
     sink: table.SinkSettings = field(default_factory=table.SinkSettings)
     media: table.MediaSettings = field(default_factory=table.MediaSettings)
+    files: table.FilesSettings = field(default_factory=table.FilesSettings)
     link: table.LinkSettings = field(default_factory=table.LinkSettings)
     live: table.LiveSettings = field(default_factory=table.LiveSettings)
     preload: table.PreloadSettings = field(default_factory=table.PreloadSettings)

@@ -170,6 +170,16 @@ class MediaSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilesSettings:
+    cache: int = setting(
+        whole(0, 1_000_000), "10", "How much DATA/cache/files holds of the MP4 files that are played locally; GiB"
+    )
+    transcode: str = setting(
+        choice("on", "off"), "on", "Whether a file is encoded anew whose codec is not that of the first in its list"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinkSettings:
     port_range: range = setting(
         port_range, "20000-20999", "Ports that flows' inputs and outputs listen on", served=False

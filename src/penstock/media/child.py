@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,9 @@ _NICE = 5
 _END = 1.0
 #: FFmpeg's ``[hls @ 0x55d0c8a0] `` before what it has to say.
 _SPEAKER = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+")
+#: … and what follows that if it is told to say how grave it is (``-v level+info``).
+_LEVEL = re.compile(r"^\[(\w+)\] ")
+_NO_ERROR = {"warning", "info", "verbose", "debug"}
 #: FFmpeg's words where it says nothing more (TLS, SRT, a format that is not permitted); the reason stands above them.
 _NO_REASON, _FAILURE = ("Input/output error", "Invalid argument"), re.compile("Error opening (in|out)put")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -66,12 +69,15 @@ class Child:
     exit code, negative for a signal, and never cancelled: await it by `asyncio.wait`.
     """
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], limits: Limits, hear: Callable[[bytes], None] | None
+    ) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("children are started from the main thread: they die with the thread that started them")
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._words = bytearray()
+        self._hear = hear
         self._killed = ""
         self.gone: asyncio.Future[int] = self._loop.create_future()
         #: Done when it has written something, has ended, or has had `STARTING` seconds.
@@ -131,7 +137,7 @@ class Child:
     async def ended(self) -> str:
         """Return why it has ended, once it has: what it said last, or how it died."""
         await asyncio.wait([self.gone])
-        return self._killed or reason(bytes(self._words)) or _exit_words(self.gone.result())
+        return self._killed or reason(bytes(self._words)) or exit_words(self.gone.result())
 
     def kill(self, why: str = "") -> None:
         """End it now, and all of its process group; `why` is what `ended` will say."""
@@ -155,6 +161,8 @@ class Child:
             words = os.read(self._stderr, _WORDS)
         except BlockingIOError:
             return not self.gone.done()
+        if self._hear is not None:
+            self._hear(words)
         self._words += words
         del self._words[:-_WORDS]
         return bool(words)
@@ -201,11 +209,16 @@ class Children:
         self._starting = asyncio.Semaphore(at_once or 2 * len(os.sched_getaffinity(0)))
 
     @asynccontextmanager
-    async def run(self, argv: Sequence[str], limits: Limits = LIMITS) -> AsyncIterator[Child]:
-        """Run a program while the block does; afterwards it is gone. Raise `MediaError` if it cannot be started."""
+    async def run(
+        self, argv: Sequence[str], limits: Limits = LIMITS, *, hear: Callable[[bytes], None] | None = None
+    ) -> AsyncIterator[Child]:
+        """Run a program while the block does; afterwards it is gone. Raise `MediaError` if it cannot be started.
+
+        `hear` takes what it says on standard error, as it comes.
+        """
         await self._starting.acquire()
         try:
-            child = Child(argv, self._environment, limits)
+            child = Child(argv, self._environment, limits, hear)
         except BaseException as error:
             self._starting.release()
             if isinstance(error, OSError):
@@ -224,11 +237,13 @@ class Children:
 def reason(words: bytes) -> str:
     """What a program said last, in one line without secrets; empty: nothing."""
     lines = (" ".join(_CONTROL.sub(" ", line).split()) for line in words.decode(errors="replace").splitlines())
-    said = [line for line in lines if line and not line.startswith("Last message repeated")]
+    graded = [(_LEVEL.match(line), line) for line in (_SPEAKER.sub("", line) for line in lines if line)]
+    said = [line[level.end() :] if level else line for level, line in graded if not (level and level[1] in _NO_ERROR)]
+    said = [line for line in said if not line.startswith("Last message repeated")]
     if said and said[-1].endswith(_NO_REASON):
         said = [line for line in said if not _FAILURE.search(line)] or said
         said = [line for line in said if not line.endswith(_NO_REASON)] or said
-    text = mask_text(_SPEAKER.sub("", said[-1])) if said else ""
+    text = mask_text(said[-1]) if said else ""
     return text if len(text) <= _REASON else f"{text[:_REASON]}…"
 
 
@@ -246,5 +261,6 @@ def _tied(argv: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _TIE, *argv]
 
 
-def _exit_words(code: int) -> str:
+def exit_words(code: int) -> str:
+    """How a program ended that has said nothing."""
     return f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"

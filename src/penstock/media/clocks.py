@@ -43,9 +43,10 @@ class Clock:
 
 
 class Clocks:
-    """Both, by message type."""
+    """Both, by message type. A step forward by more than `longest_step` is a jump."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_step: int = MAX_STEP_FORWARD) -> None:
+        self._longest_step = longest_step
         self._clocks = {VIDEO: Clock(_TYPICAL_FRAME), AUDIO: Clock(_TYPICAL_SOUND)}
         #: How many jumps there were.
         self.jumps = 0
@@ -90,7 +91,7 @@ class Clocks:
         if self[type_].last is None:
             return abs(step) > MAX_FILL
         # Both may step by what is a jump for the one and, a frame earlier or later, none for the other.
-        return not -MAX_STEP_BACK <= step <= MAX_STEP_FORWARD or abs(step + self._answer(type_)) < abs(step) / 4
+        return not -MAX_STEP_BACK <= step <= self._longest_step or abs(step + self._answer(type_)) < abs(step) / 4
 
     def _heal(self, type_: int, time: int) -> int:
         """Return where a message whose clock jumps to `time` belongs, and let that clock go on there."""
@@ -112,7 +113,7 @@ class Clocks:
         clock, other = self[type_], self[other_kind(type_)]
         near = self._near(type_)
         assert near is not None
-        back, forward = (MAX_FILL, MAX_FILL) if clock.last is None else (MAX_STEP_BACK, MAX_STEP_FORWARD)
+        back, forward = (MAX_FILL, MAX_FILL) if clock.last is None else (MAX_STEP_BACK, self._longest_step)
         alone = near if clock.last is None else near + round(clock.step)
         beside = alone if other.last is None else other.last
         for related in (time + self._answer(type_), time, time + other.skip - clock.skip):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SourceError
@@ -23,7 +23,7 @@ _END = 2
 #: Microseconds without a byte after which FFmpeg gives up.
 _TIMEOUT = "10000000"
 #: FFmpeg's words before what is wrong with an input.
-_PREAMBLE = "Error opening input files: "
+PREAMBLE = "Error opening input files: "
 
 #: What may be opened, and how it may be read: nothing that could name a file, a device or another protocol.
 _PROTOCOLS = "http,https,tls,tcp,httpproxy,crypto"
@@ -62,12 +62,17 @@ class Door(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
 
+def is_playlist(url: str) -> bool:
+    """Whether a URL means HLS."""
+    return ".m3u8" in url.lower()
+
+
 def open_http(policy: Policy, posing: Posing, url: str) -> tuple[Door, list[str]]:
-    """The proxy for a source over HTTP (HLS, DASH, MPEG-TS, audio, files), and FFmpeg's options: at its own pace."""
+    """The proxy for a source over HTTP (HLS, DASH, MPEG-TS, audio, files), and FFmpeg's options."""
     proxy = HttpProxy(policy, url, posing)
     return proxy, [
         *("-protocol_whitelist", _PROTOCOLS, "-format_whitelist", _FORMATS, "-http_proxy", proxy.proxy),
-        *("-rw_timeout", _TIMEOUT, "-readrate", "1", *(_PLAYLIST if ".m3u8" in url.lower() else ())),
+        *("-rw_timeout", _TIMEOUT, *(_PLAYLIST if is_playlist(url) else ())),
     ]
 
 
@@ -99,8 +104,50 @@ def command(program: str, inputs: Sequence[str]) -> list[str]:
     ]
 
 
+class Ending(NamedTuple):
+    """How a child that handed us media has ended."""
+
+    #: Its exit code; None: it brought nothing, or lives on and is of no more use.
+    code: int | None
+    #: What it said last, or how it died.
+    reason: str
+
+
+async def take(
+    children: Children,
+    pump: Pump,
+    argv: Sequence[str],
+    connected: Callable[[Connection], None],
+    on_media: OnMessage,
+    *,
+    secrets: Sequence[str] = (),
+    hear: Callable[[bytes], None] | None = None,
+) -> Ending:
+    """Run a child that writes FLV, and have the pump take it. Raise `MediaError` if it cannot be started.
+
+    `connected` is called once there is something; `secrets` are concealed; `hear` takes what the child says.
+    """
+    async with children.run(argv, hear=hear) as child:
+        conceal(child, secrets)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await child.spoken()
+        except TimeoutError:
+            return Ending(None, f"no media within {PATIENCE} s")
+        except MediaError as error:
+            return Ending(None, error.message)
+        connection = pump.add(child.sock, FlvReader(), on_media=on_media)
+        connected(connection)
+        try:
+            reason = await connection.wait_closed()
+        finally:
+            connection.close(None)
+        words = await last_words(child, reason or "ended")
+        return Ending(child.gone.result() if child.gone.done() else None, words)
+
+
 class FfmpegSource:
-    """Takes a source by one FFmpeg child, which reaches it through a door of ours."""
+    """Takes a live source by one FFmpeg child, which reaches it through a door of ours; a file at its own pace."""
 
     def __init__(self, program: str, children: Children, policy: Policy, pump: Pump, url: str) -> None:
         self._program = program
@@ -111,34 +158,16 @@ class FfmpegSource:
 
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""
+        scheme = urlsplit(self._url).scheme
+        pace = ["-readrate", "1"] if scheme in ("http", "https") else []
         try:
-            door, options = OPEN[urlsplit(self._url).scheme](self._policy, self._children.posing, self._url)
+            door, options = OPEN[scheme](self._policy, self._children.posing, self._url)
             async with door:
-                reason = await self._run(door, options, connected, on_media)
+                argv = command(self._program, [*options, *pace, "-i", door.url])
+                ending = await take(self._children, self._pump, argv, connected, on_media, secrets=door.secrets)
         except MediaError as error:
             raise SourceError(error.message) from error
-        raise SourceError(door.failure or door.explain(reason.removeprefix(_PREAMBLE)))
-
-    async def _run(
-        self, door: Door, options: Sequence[str], connected: Callable[[Connection], None], on_media: OnMessage
-    ) -> str:
-        """Return why the child has ended."""
-        async with self._children.run(command(self._program, [*options, "-i", door.url])) as child:
-            conceal(child, door.secrets)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await child.spoken()
-            except TimeoutError:
-                return f"no media within {PATIENCE} s"
-            except MediaError as error:
-                return error.message
-            connection = self._pump.add(child.sock, FlvReader(), on_media=on_media)
-            connected(connection)
-            try:
-                reason = await connection.wait_closed()
-            finally:
-                connection.close(None)
-            return await last_words(child, reason or "ended")
+        raise SourceError(door.failure or door.explain(ending.reason.removeprefix(PREAMBLE)))
 
 
 async def last_words(child: Child, otherwise: str) -> str:

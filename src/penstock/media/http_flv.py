@@ -5,8 +5,9 @@ from collections.abc import Callable
 from penstock.errors import MediaError, SourceError
 from penstock.media.flv import FlvReader
 from penstock.media.http import Response, get
-from penstock.media.pump import Connection, OnMessage, Pump
+from penstock.media.pump import OnMessage, Pump
 from penstock.media.rtmp.chunk import Shortcut, Take
+from penstock.media.supervisor import Counted
 from penstock.media.transport import SourceLeaf
 from penstock.net import Policy
 
@@ -21,7 +22,7 @@ class HttpFlvSource:
         self._file = file
         self._url = url
 
-    async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
+    async def run(self, connected: Callable[[Counted], None], on_media: OnMessage) -> None:
         """Play until it ends; always raises `SourceError` (or `AddressRefused`)."""
         try:
             response = await get(self._policy, self._url)
@@ -33,7 +34,7 @@ class HttpFlvSource:
             response.close()
             await self._file(self._url).run(connected, on_media)
 
-    async def _play(self, response: Response, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
+    async def _play(self, response: Response, connected: Callable[[Counted], None], on_media: OnMessage) -> None:
         reader = BodyReader(response)
         connection = self._pump.add(response.sock, reader, on_media=on_media)
         connected(connection)

@@ -7,13 +7,14 @@ from typing import Protocol
 from penstock.media.cadence import Cadence
 from penstock.media.clocks import Clocks
 from penstock.media.election import Cause, Standing
+from penstock.media.files.order import Place
+from penstock.media.files.player import Player, Progress
 from penstock.media.packet import Kind, kind_of
 from penstock.media.plan import Playlist, Source
-from penstock.media.pump import Connection
 from penstock.media.standby import LOOK_EVERY, Standby
 from penstock.media.stream import Entry
-from penstock.media.supervisor import NodeState, Supervisor
-from penstock.media.transport import OnEvent, Transports
+from penstock.media.supervisor import Counted, NodeState, Supervisor
+from penstock.media.transport import OnEvent, SourceLeaf, Transports
 
 #: A server that agreed to play has so long to send its first media (seconds).
 FIRST_MEDIA = 10.0
@@ -25,7 +26,7 @@ LOOK_AHEAD = 0.35
 class Output(Protocol):
     """What sources are for."""
 
-    def joined(self, intake: "Intake", connection: Connection) -> None:
+    def joined(self, intake: "Intake", connection: Counted) -> None:
         """A source has connected; media may follow."""
         ...
 
@@ -43,7 +44,10 @@ class Output(Protocol):
 
 
 class Intake:
-    """Keeps one source running for `output`. `stall` is how long it may be silent (0: as its own rhythm says)."""
+    """Keeps one source running for `output`. `stall` is how long it may be silent (0: as its own rhythm says).
+
+    `resume` is where a playlist goes on; None: where it begins.
+    """
 
     def __init__(
         self,
@@ -54,8 +58,11 @@ class Intake:
         stall: float,
         rng: random.Random,
         on_event: OnEvent,
+        resume: Place | None = None,
     ) -> None:
         self.node = node
+        self._leaf: SourceLeaf | None = None
+        self._resume = resume
         self.on_air = False
         self._output = output
         self._transports = transports
@@ -81,11 +88,29 @@ class Intake:
 
     async def _run(self, _: Supervisor) -> None:
         try:
-            leaf = self._transports.source(self.node, self._on_event)
-            await leaf.run(self._connected, self._take)
+            if self._leaf is None:
+                self._leaf = self._transports.source(self.node, self._on_event)
+                if self._resume is not None and isinstance(self._leaf, Player):
+                    self._leaf.resume(self._resume)
+            await self._leaf.run(self._connected, self._take)
         finally:
             self.on_air, self._failed = False, True
             self._output.left(self, self._cause)
+
+    def change(self, node: Source | Playlist) -> bool:
+        """Be another source from now on; say whether that can be without connecting anew."""
+        if not (isinstance(node, Playlist) and isinstance(self._leaf, Player)):
+            return node == self.node
+        if node != self.node:
+            self.node = node
+            self._leaf.change(node)
+            self.supervisor.want(True)
+        return True
+
+    @property
+    def progress(self) -> Progress | None:
+        """Where a playlist is; None: this is none, or it has not begun, or it is over."""
+        return self._leaf.progress if isinstance(self._leaf, Player) else None
 
     def standing(self, lead: float | None) -> Standing:
         """How it stands for an output that is `lead` ms ahead of the wall; None: that has not begun."""
@@ -118,7 +143,7 @@ class Intake:
 
     # -- media
 
-    def _connected(self, connection: Connection) -> None:
+    def _connected(self, connection: Counted) -> None:
         self.supervisor.connected(connection)
         self._cadence.begin()
         self._standby = Standby()

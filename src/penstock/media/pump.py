@@ -92,6 +92,7 @@ class Connection:
 
     __slots__ = (
         "_finishing",
+        "_paused",
         "_pump",
         "_queue",
         "closed",
@@ -130,6 +131,7 @@ class Connection:
         self.received = 0
         self._queue = bytearray()
         self._finishing = False
+        self._paused = False
 
     async def wait_closed(self) -> str | None:
         """Return why the connection ended, once it has; None after an orderly end."""
@@ -151,7 +153,7 @@ class Connection:
         taken = self._write(data)
         if taken < len(data) and not self.is_closed:
             self._queue += memoryview(data)[taken:]
-            self._pump.watch(self, _IN | _OUT)
+            self._watch()
 
     def _write(self, data: bytes | bytearray) -> int:
         try:
@@ -173,7 +175,7 @@ class Connection:
             if self._finishing:
                 self._half_close()
             else:
-                self._pump.watch(self, _IN)
+                self._watch()
 
     def finish(self) -> None:
         """Close once everything queued is delivered; nothing more is taken, in either direction."""
@@ -191,7 +193,8 @@ class Connection:
         except OSError as error:
             self.close(_reason(error))
             return
-        self._pump.watch(self, _IN)
+        self._paused = False
+        self._watch()
         timer = asyncio.get_running_loop().call_later(FAREWELL, self.close, None)
         self.closed.add_done_callback(lambda _: timer.cancel())
 
@@ -204,9 +207,26 @@ class Connection:
         self._pump.remove(self)
         self.sock.close()
 
+    def pause(self) -> None:
+        """Take nothing in until `resume`: the peer waits once what lies between is full, and its end is seen later."""
+        self._paused = True
+        self._watch()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused:
+            self._paused = False
+            self._watch()
+
+    def _watch(self) -> None:
+        if not self.is_closed:
+            self._pump.watch(self, (0 if self._paused else _IN) | (_OUT if self._queue else 0))
+
     def read(self, buffer: bytearray, view: memoryview) -> None:
         """Take in what has arrived."""
         for _ in range(_ROUNDS):
+            if self._paused:
+                return
             try:
                 size = self.sock.recv_into(buffer)
             except (BlockingIOError, InterruptedError):
@@ -281,6 +301,8 @@ class Pump:
         #: Fed wires that are ready, and what for.
         self._woken: dict[int, int] = {}
         self._dirty: list[Flushable] = []
+        #: Called at the beginning of each tick.
+        self._tickers: list[Callable[[], None]] = []
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
         self._timer: asyncio.Handle | None = None
@@ -303,10 +325,23 @@ class Pump:
             sock.attach(self._wake)
         else:
             self._poller.register(connection.fd, _IN)
+        self._start()
+        return connection
+
+    def each_tick(self, call: Callable[[], None]) -> None:
+        """Have something called in each tick, before its sockets are served, until `no_tick`."""
+        self._tickers.append(call)
+        self._start()
+
+    def no_tick(self, call: Callable[[], None]) -> None:
+        """End what `each_tick` began."""
+        if call in self._tickers:
+            self._tickers.remove(call)
+
+    def _start(self) -> None:
         if self._timer is None:
             self._due = self._loop.time() + self.tick
             self._timer = self._loop.call_at(self._due, self._run)
-        return connection
 
     def owns(self, sock: Wire) -> bool:
         """Whether this socket is served here."""
@@ -317,6 +352,8 @@ class Pump:
         """Choose which events of a connection's socket wake it."""
         if connection.fd >= 0:
             self._poller.modify(connection.fd, events)
+        else:
+            self._wake(connection.fd, events & _IN)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; it closes its socket itself."""
@@ -342,15 +379,21 @@ class Pump:
     def _run(self) -> None:
         self._timer = None
         try:
-            ready = self._waiting or self._poll()
+            ready = self._waiting or self._begin()
             self._waiting = ready[SLICE:]
             self._serve(ready[:SLICE])
         finally:
             if self._waiting:
                 self._timer = self._loop.call_soon(self._run)
-            elif self._connections:
+            elif self._connections or self._tickers:
                 self._due = max(self._due + self.tick, self._loop.time())
                 self._timer = self._loop.call_at(self._due, self._run)
+
+    def _begin(self) -> list[tuple[int, int]]:
+        """Call who wants to be called in each tick; return the sockets that are ready."""
+        for call in list(self._tickers):
+            call()
+        return self._poll()
 
     def serve(self) -> None:
         """Serve every socket that is ready, then flush the streams that took something in."""

@@ -8,6 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 from penstock.media.election import Cause, Election
+from penstock.media.files.order import Place
+from penstock.media.files.player import Progress
 from penstock.media.intake import Intake
 from penstock.media.lane import Lane
 from penstock.media.pace import Pace
@@ -16,7 +18,7 @@ from penstock.media.plan import Plan, Playlist, Sink, Source
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp.chunk import ChunkReader
 from penstock.media.stream import Receiver, Stream
-from penstock.media.supervisor import NodeState, Supervisor
+from penstock.media.supervisor import Counted, NodeState, Supervisor
 from penstock.media.timeline import Timeline
 from penstock.media.transport import OnEvent, Transports
 
@@ -64,6 +66,7 @@ class Relay:
         span: float = SPAN,
         rng: random.Random,
         on_event: OnEvent,
+        resume: Place | None = None,
     ) -> None:
         self._transports = transports
         self._pump = pump
@@ -91,7 +94,10 @@ class Relay:
         self._switch: _Switch | None = None
         #: How often another source came on air.
         self.switches: Counter[Cause] = Counter()
-        self._intakes = {source.id: self._intake(source) for source in plan.sources}
+        playlist = next((source for source in plan.sources if isinstance(source, Playlist)), None)
+        self._intakes = {
+            source.id: self._intake(source, resume if source is playlist else None) for source in plan.sources
+        }
         self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
         self._receivers: dict[Supervisor, Receiver] = {}
 
@@ -102,7 +108,7 @@ class Relay:
         intakes, self._intakes = self._intakes, {}
         for source in plan.sources:
             had = intakes.get(source.id)
-            if had is not None and had.node == source:
+            if had is not None and had.change(source):
                 self._intakes[source.id] = intakes.pop(source.id)
             else:
                 self._election.renew(source.id)
@@ -136,6 +142,16 @@ class Relay:
             if source.state is NodeState.FLOWING and source.flowing_since is not None:
                 healthy_for = self._loop.time() - source.flowing_since
                 yield source, self._election.health_of(source.id) - healthy_for
+
+    @property
+    def progress(self) -> Progress | None:
+        """Where the first playlist is; None: there is none, or it has not begun, or it is over."""
+        return next((intake.progress for intake in self._intakes.values() if isinstance(intake.node, Playlist)), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the preferred source has delivered all there was."""
+        return self.sources[0].finished
 
     @property
     def lead(self) -> float | None:
@@ -175,9 +191,15 @@ class Relay:
 
     # -- building
 
-    def _intake(self, node: Source | Playlist) -> Intake:
+    def _intake(self, node: Source | Playlist, resume: Place | None = None) -> Intake:
         return Intake(
-            node, self, transports=self._transports, stall=self._stall, rng=self._rng, on_event=self._on_event
+            node,
+            self,
+            transports=self._transports,
+            stall=self._stall,
+            rng=self._rng,
+            on_event=self._on_event,
+            resume=resume,
         )
 
     def _sink(self, node: Sink) -> Supervisor:
@@ -192,9 +214,9 @@ class Relay:
 
     # -- sources, see `penstock.media.intake.Output`
 
-    def joined(self, intake: Intake, connection: Connection) -> None:
+    def joined(self, intake: Intake, connection: Counted) -> None:
         """Take the shortcut while this source is on air."""
-        if isinstance(connection.reader, ChunkReader):
+        if isinstance(connection, Connection) and isinstance(connection.reader, ChunkReader):
             lane = Lane(
                 connection.reader,
                 self._timeline,
@@ -234,7 +256,7 @@ class Relay:
         self._elect()
 
     def _elect(self) -> None:
-        if self._closing or (self._on_air is not None and len(self._intakes) == 1):
+        if self._closing or self.finished or (self._on_air is not None and len(self._intakes) == 1):
             return
         lead = self.lead
         standings = [intake.standing(lead) for intake in self._intakes.values()]

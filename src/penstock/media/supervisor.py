@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from penstock.errors import AddressRefused, MediaError
+from penstock.errors import AddressRefused, Finished, MediaError
 from penstock.media.meter import Meter
 
 log = structlog.get_logger()
@@ -108,6 +108,8 @@ class Supervisor:
         self._flowing_at: float | None = None
         self._wanted = asyncio.Event()
         self._unwanted = asyncio.Event()
+        #: Whether the leaf has delivered all there was.
+        self.finished = False
         #: The run that is being cancelled ends by our own wish.
         self._planned = False
         self._run: asyncio.Task[str] | None = None
@@ -120,6 +122,7 @@ class Supervisor:
     def want(self, wanted: bool) -> None:
         """Let the node run, or have it end its connection in order and rest."""
         if wanted:
+            self.finished = False
             self._wanted.set()
             self._unwanted.clear()
         elif self._wanted.is_set():
@@ -210,7 +213,7 @@ class Supervisor:
             self.measure()
             self._run = self.connection = None
         planned, self._planned = self._planned, False
-        if not planned:
+        if not planned and not self.finished:
             await self._rest("cancelled" if run.cancelled() else run.result())
 
     def _end(self, run: asyncio.Task[str]) -> None:
@@ -223,6 +226,10 @@ class Supervisor:
         """Run the leaf; return why it ended."""
         try:
             await self._leaf(self)
+        except Finished as error:
+            self.finished = True
+            self._wanted.clear()
+            self._on_event(f"{self.name}.finished", error.message)
         except (MediaError, AddressRefused) as error:
             return error.message
         except OSError as error:  # this machine has no more files or memory to give

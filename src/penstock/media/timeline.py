@@ -45,10 +45,18 @@ class Timeline:
     """Splices the messages of one source after another into one continuous stream.
 
     `emit` receives the output. `on_break` is called with a reason when the next header cannot follow on this
-    connection (another codec, another AAC configuration), before it is emitted: receivers must connect anew.
+    connection (another codec, another AAC configuration), before it is emitted: receivers must connect anew. A step
+    of a source's clock by more than `longest_step` is a jump.
     """
 
-    def __init__(self, emit: Emit, *, on_break: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        emit: Emit,
+        *,
+        on_break: Callable[[str], None] = lambda _: None,
+        longest_step: int = MAX_STEP_FORWARD,
+    ) -> None:
+        self._longest_step = longest_step
         self._emit = emit
         self._headers = Headers(emit, on_break)
         # The output.
@@ -74,7 +82,7 @@ class Timeline:
         self._offset: int | None = None
         self._key_pts: int | None = None
         self._early: list[tuple[int, int, bytes, Kind]] = []
-        self._clocks = Clocks() if clocks is None else clocks
+        self._clocks = Clocks(self._longest_step) if clocks is None else clocks
         self._has_own_sound = False
 
     @property
@@ -133,6 +141,12 @@ class Timeline:
         self._fill(until)
         if self._headers.silent_frame() is None:
             self._audio_end = max(self._audio_end, until)
+
+    def stand(self, until: float) -> None:
+        """Let the last picture stand until then (ms on the output's clock), if it would end sooner."""
+        self._settle()
+        if self._video_end is not None:
+            self._video_end = max(self._video_end, until)
 
     def rewind(self) -> None:
         """Let the output's clock begin again at 0; what follows is meant for receivers that connect anew."""

@@ -9,6 +9,7 @@ from penstock.media.meter import Meter
 from penstock.media.plan import Playlist, Sink, Source
 from penstock.media.pump import Connection, OnMessage
 from penstock.media.stream import Receiver, Stream
+from penstock.media.supervisor import Counted
 
 #: Takes what happens, for the task's history: a name and a sentence.
 OnEvent = Callable[[str, str], None]
@@ -17,7 +18,7 @@ OnEvent = Callable[[str, str], None]
 class SourceLeaf(Protocol):
     """A place that media comes from."""
 
-    async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
+    async def run(self, connected: Callable[[Counted], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `MediaError` or `AddressRefused`."""
         ...
 

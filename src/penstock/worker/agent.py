@@ -17,7 +17,7 @@ import structlog
 
 from penstock.errors import PenstockError, StoreError
 from penstock.media.plan import Plan
-from penstock.tasks.model import Desired, Observed, State, Task
+from penstock.tasks.model import Desired, Observed, Playback, State, Task
 from penstock.tasks.ports import Clock, Store, Tx
 from penstock.worker.history import History
 from penstock.worker.room import Room
@@ -51,8 +51,8 @@ MEANINGS = {
 class Engine(Protocol):
     """What runs plans."""
 
-    def run(self, key: int, epoch: int, plan: Plan) -> None:
-        """Start the task, or apply the difference to what runs."""
+    def run(self, key: int, epoch: int, plan: Plan, playback: Playback | None = None) -> None:
+        """Start the task, or apply the difference to what runs. A playlist that starts goes on at `playback`."""
         ...
 
     async def stop(self, key: int) -> None:
@@ -226,7 +226,7 @@ class Agent:
             log.warning("a task cannot be planned", task=task.id, error=error.message)
             self._history.add(task.key, "task.unplannable", error.message)
         else:
-            self._engine.run(task.key, task.epoch, plan)
+            self._engine.run(task.key, task.epoch, plan, task.observed.playback if task.observed else None)
 
     def _stop(self, key: int, stop: Coroutine[Any, Any, bool | None]) -> None:
         """Let `stop` end a task in the background; until then it is left alone."""

@@ -11,14 +11,15 @@ import structlog
 from msgspec.structs import replace
 
 from penstock.log import mask_text, mask_url
+from penstock.media.files.order import Place
 from penstock.media.packet import AUDIO, VIDEO
-from penstock.media.plan import Plan
+from penstock.media.plan import Plan, Playlist
 from penstock.media.pump import Pump
 from penstock.media.relay import SPAN, Relay
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.transport import Transports
 from penstock.media.warming import Viewer, Viewers, Warming
-from penstock.tasks.model import HoldStatus, NodeStatus, Observed, State
+from penstock.tasks.model import HoldStatus, NodeStatus, Observed, Playback, State
 from penstock.tasks.ports import Clock
 from penstock.tasks.times import text as time_text
 
@@ -120,11 +121,14 @@ class Engine:
         self._sampler.cancel()
         self._pump.close()
 
-    def run(self, key: int, epoch: int, plan: Plan) -> None:
-        """Start a task, or apply the difference between the plan that runs and this one."""
+    def run(self, key: int, epoch: int, plan: Plan, playback: Playback | None = None) -> None:
+        """Start a task, or apply the difference between the plan that runs and this one.
+
+        A playlist that starts goes on at `playback`, if that is about the same list.
+        """
         run = self._runs.get(key)
         if run is None:
-            self._runs[key] = _Run(epoch, plan, self._begin(key, plan), self._clock())
+            self._runs[key] = _Run(epoch, plan, self._begin(key, plan, playback), self._clock())
             return
         run.epoch = epoch
         old, run.plan = run.plan, plan
@@ -140,12 +144,13 @@ class Engine:
 
     async def _renew(self, key: int, run: _Run) -> None:
         """Close both sides in order, then begin anew, unless the task was stopped meanwhile."""
+        playback = _playback(run.work)
         await asyncio.wait([self._later(run.work.close())], timeout=GOODBYE)
         run.renewing = False
         if self._runs.get(key) is run:
-            run.work = self._begin(key, run.plan)
+            run.work = self._begin(key, run.plan, playback)
 
-    def _begin(self, key: int, plan: Plan) -> Relay | Warming:
+    def _begin(self, key: int, plan: Plan, playback: Playback | None) -> Relay | Warming:
         def on_event(name: str, text: str) -> None:
             self._on_event(key, name, mask_text(text))
 
@@ -161,6 +166,7 @@ class Engine:
             span=self._config.sink_span,
             rng=self._rng,
             on_event=on_event,
+            resume=_resumption(plan, playback),
         )
 
     async def stop(self, key: int) -> None:
@@ -243,6 +249,8 @@ class Engine:
             on_air_since=self._wall(work.on_air_since) if work.on_air is not None else None,
             lead_ms=None if (lead := work.lead) is None else round(lead),
             switches={cause.value: number for cause, number in work.switches.items()},
+            playback=_playback(work),
+            finished=work.finished,
         )
 
     def _hold(self, id_: str, viewer: Viewer) -> HoldStatus:
@@ -334,3 +342,29 @@ class Engine:
 def _moved_at(node: Supervisor) -> float:
     """Since when a node has got no farther (loop time)."""
     return max(node.since, node.meter.progress_at or 0.0)
+
+
+def _playback(work: Relay | Warming) -> Playback | None:
+    """Where a playlist is, in the model's words."""
+    progress = work.progress if isinstance(work, Relay) else None
+    if progress is None:
+        return None
+    return Playback(
+        item=progress.place.item,
+        url=_masked(progress.url),
+        offset_ms=progress.place.offset_ms,
+        duration_ms=progress.duration_ms,
+        rounds=progress.place.rounds,
+        next_url=_masked(progress.next_url) if progress.next_url else "",
+        moved=progress.moved,
+    )
+
+
+def _resumption(plan: Plan, playback: Playback | None) -> Place | None:
+    """Where a playlist goes on after an earlier run; None: where the list says."""
+    playlist = next((source for source in plan.sources if isinstance(source, Playlist)), None)
+    if playlist is None or playback is None or playback.moved != playlist.moved:
+        return None
+    if playback.item >= len(playlist.urls) or _masked(playlist.urls[playback.item]) != playback.url:
+        return None
+    return Place(playback.rounds, playback.item, playback.offset_ms)

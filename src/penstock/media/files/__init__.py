@@ -1,0 +1,1 @@
+"""Playlists: files that are played one after another, as one source that never breaks."""
