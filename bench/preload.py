@@ -1,4 +1,4 @@
-"""What 200 streams cost that are held warm on edges (FLV over HTTP, 2 Mbps each), beside as many curl viewers."""
+"""What 200 streams of 2 Mbps cost that are held warm on edges, by FLV over HTTP and by RTMP, beside curl and FFmpeg."""
 
 import asyncio
 import random
@@ -8,8 +8,11 @@ import sys
 import time
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Literal
 
-from penstock.app import viewers
+from bench.relay import judged
+from bench.relay_peers import Load
+from penstock.app import ffmpeg, viewers
 from penstock.media.plan import Hold, Plan
 from penstock.media.warming import Warming
 from penstock.net import Policy
@@ -18,6 +21,12 @@ from tests.rtmp_wire import VIDEO, Message, flv_file
 
 HOLDS = 200
 SECONDS = 20.0
+#: FFmpeg takes so much memory that 200 leave no room; what one of them costs is compared.
+FFMPEGS = 40
+#: Seconds that viewers have to begin.
+SETTLE = 8.0
+#: The targets: CPU of a hold, of the cheaper viewer's; memory of a hold.
+MOST_OF_CPU, MOST_KB = 0.35, 100
 #: 25 pictures a second of 10 kB: 2 Mbps.
 FRAME, SIZE = 0.04, 10_000
 
@@ -43,21 +52,21 @@ async def serve() -> None:
     await server.serve_forever()
 
 
-async def hold(port: int) -> None:
+async def hold(protocol: Literal["flv", "rtmp"], port: int) -> None:
     """Hold them all, and say what a second and a hold cost."""
     crew = viewers(Policy([ip_network("127.0.0.0/8")]), rng=random.Random(), rate=1000, pulls=HOLDS)
     before = _resident()
     holds = [
         Hold(
-            id=f"{number}/flv",
+            id=f"{number}/{protocol}",
             edge=str(number),
             area="global",
-            url=f"http://play.example.com/live/{number}.flv",
-            protocol="flv",
+            url=f"http://play.example.com/live/{number}",
+            protocol=protocol,
             host="127.0.0.1",
             port=port,
             vhost="play.example.com",
-            path=f"/live/{number}.flv",
+            path=f"/live/{number}{'.flv' if protocol == 'flv' else ''}",
         )
         for number in range(HOLDS)
     ]
@@ -72,7 +81,8 @@ async def hold(port: int) -> None:
     spent = (time.process_time() - used) / (time.monotonic() - began)
     rate = sum(viewer.supervisor.meter.bitrate for viewer in warming.viewers.values()) / HOLDS / 1e6
     kilobytes = (_resident() - before) / HOLDS / 1000
-    sys.stdout.write(f"{spent} {rate} {kilobytes}\n")
+    assert all(viewer.is_warm and not viewer.reconnects for viewer in warming.viewers.values())
+    sys.stdout.write(f"{spent / HOLDS} {rate} {kilobytes}\n")
     await warming.close()
 
 
@@ -81,44 +91,64 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
 
 
-def curl(port: int) -> float:
-    """CPU seconds per second of as many curls."""
-    url = f"http://127.0.0.1:{port}/live/x.flv"
-    many = [subprocess.Popen(["curl", "-s", "-o", "/dev/null", url]) for _ in range(HOLDS)]
-    time.sleep(5)
+def watch(viewers: int, *command: str | Path) -> float:
+    """CPU seconds per second of one of so many processes of a command."""
+    many = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(viewers)]
+    time.sleep(SETTLE)
     before, began = sum(map(_spent, many)), time.monotonic()
     time.sleep(SECONDS)
     spent = (sum(map(_spent, many)) - before) / (time.monotonic() - began)
+    alive = sum(one.poll() is None for one in many)
     for one in many:
         one.kill()
         one.wait()
-    return spent
+    assert alive == viewers, f"{viewers - alive} of {command[0]} have ended"
+    return spent / viewers
 
 
 def _spent(process: "subprocess.Popen[bytes]") -> float:
-    """CPU seconds by the scheduler's own count, which knows runs shorter than a tick."""
-    return int(Path(f"/proc/{process.pid}/schedstat").read_text("ascii").split()[0]) / 1e9
+    """CPU seconds of all threads by the scheduler's own count, which knows runs shorter than a tick."""
+    threads = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text("ascii").split()[0]) for thread in threads) / 1e9
 
 
-def main() -> None:
-    """Measure one after the other against the same edge."""
+def main() -> int:
+    """Measure one after the other, and say whether the targets are met."""
     again = [sys.executable, "-m", "bench.preload"]
+
+    def held(protocol: str, port: int) -> list[float]:
+        run = subprocess.run([*again, "hold", protocol, str(port)], stdout=subprocess.PIPE, text=True, check=True)
+        return [float(word) for word in run.stdout.split()]
+
     with subprocess.Popen([*again, "serve"], stdout=subprocess.PIPE, text=True) as edge:
         assert edge.stdout is not None
-        port = edge.stdout.readline().strip()
-        held = subprocess.run([*again, "hold", port], capture_output=True, text=True, check=True).stdout.split()
-        spent, rate, kilobytes = map(float, held)
-        curls = curl(int(port))
+        port = int(edge.stdout.readline())
+        url = f"http://127.0.0.1:{port}/live/x.flv"
+        found = {"holds, FLV over HTTP": held("flv", port)}
+        watching = {
+            f"{HOLDS} curl": watch(HOLDS, "curl", "-s", "-o", "/dev/null", url),
+            f"{FFMPEGS} ffmpeg": watch(
+                FFMPEGS, ffmpeg(None), "-v", "error", "-i", url, "-c", "copy", "-f", "null", "-"
+            ),
+        }
         edge.kill()
-    print(f"{HOLDS} holds of {rate:.1f} Mbps: {spent:.1%} of a core, {kilobytes:.0f} kB each")
-    print(f"{HOLDS} curls: {curls:.1%} of a core; ratio {spent / curls:.2f}")
+    with Load() as load:
+        found["holds, RTMP"] = held("rtmp", load.port)
+    print("\n| viewers | Mbps of each | CPU of each, % of a core | memory of each, kB |\n|---|---|---|---|")
+    for name, (spent, rate, kilobytes) in found.items():
+        print(f"| {HOLDS} {name} | {rate:.1f} | {spent * 100:.4f} | {kilobytes:.0f} |")
+    for name, spent in watching.items():
+        print(f"| {name} | 2.0 | {spent * 100:.4f} | |")
+    worst = max(spent for spent, _, _ in found.values()) / min(watching.values())
+    largest = max(kilobytes for _, _, kilobytes in found.values())
+    return 0 if all([judged("CPU, of the cheaper viewer", worst, MOST_OF_CPU), judged("kB", largest, MOST_KB)]) else 1
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve"]:
             asyncio.run(serve())
-        case ["hold", port]:
-            asyncio.run(hold(int(port)))
+        case ["hold", "flv" | "rtmp" as protocol, port]:
+            asyncio.run(hold(protocol, int(port)))
         case _:
-            main()
+            sys.exit(main())
