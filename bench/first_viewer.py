@@ -52,6 +52,7 @@ class FarAway:
         self._open = 0
         #: Set while nobody is connected.
         self.idle = asyncio.Event()
+        self.idle.set()
         self.port = 0
 
     async def start(self) -> None:
@@ -73,9 +74,14 @@ class FarAway:
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
         loop = asyncio.get_running_loop()
+
+        def write(data: bytes) -> None:
+            if not writer.transport.is_closing():
+                writer.write(data)
+
         with suppress(OSError):
             while data := await reader.read(65536):
-                loop.call_later(delay, writer.write, data)
+                loop.call_later(delay, write, data)
         loop.call_later(delay, writer.close)
 
 
@@ -125,7 +131,7 @@ async def compare(origin: Nginx, folder: Path) -> None:
 
     http, cache = EDGE.format(port=far_http.port), CACHE.format(folder=folder)
     with Nginx(folder, f"pull rtmp://127.0.0.1:{far_rtmp.port}/live;", http, all_http=cache) as edge:
-        print(f"\n{TRIES} viewers each, ms until the first keyframe: median, least to most\n")
+        print(f"\n{TRIES} viewers each, ms until the first keyframe (HLS: three segments): median, least to most\n")
         print("| | cold edge | warmed edge | of cold |\n|---|---|---|---|")
         for protocol, cold in (("rtmp", until_cold), ("hls", until_past)):
             wanted = hold(protocol, edge)

@@ -92,6 +92,7 @@ def clip() -> Path:
     made = CACHE / "relay-720p30-32s.flv"
     if not made.exists():
         tell("making the clip")
+        CACHE.mkdir(parents=True, exist_ok=True)
         part = made.with_suffix(".part")
         inputs = ["-f", "lavfi", "-i", CLIP_PICTURE, "-f", "lavfi", "-i", CLIP_SOUND]
         command = [

@@ -52,6 +52,7 @@ class HlsWatched:
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._renditions: list[_Rendition] = []
+        self._begun = False
         #: The segment that comes now.
         self._under_way: Held | Response | None = None
         self._received = 0
@@ -77,6 +78,7 @@ class HlsWatched:
             raise SourceError("the playlist names no stream")
         for rendition in self._renditions:
             await self._look(rendition, found if isinstance(found, Playlist) else None)
+        self._begun = True
 
     async def hold(self) -> None:
         """Fetch segments as they come until that fails; always raises `MediaError` or `AddressRefused`."""
@@ -156,7 +158,7 @@ class HlsWatched:
 
     async def _throw_away(self, response: Response) -> None:
         """Take the rest of a segment. Of TLS it must be decrypted: else nobody knows how much has come."""
-        if isinstance(response.sock, Feed):
+        if not self._begun or isinstance(response.sock, Feed):  # who waits to begin does not wait for the drain's round
             self._under_way = response
             while await response.read():
                 pass
