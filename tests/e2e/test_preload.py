@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.aliyun.signing import DESCRIBE, SET, Answer, signer_of
+from tests.aliyun.signing import DESCRIBE, SET, signer_of
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import penstock
 from tests.packets import Clip
 from tests.rtmp_peer import Connection, Origin, PeerThread
 from tests.unit.test_hls_holds import CACHE, EDGE, Station, visit
-from tests.unit.test_holds import hold, watch
+from tests.unit.test_holds import FLV, hold, watch
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-alibaba" / "bin" / "python"
@@ -165,16 +166,65 @@ def test_call_that_is_sent_again_is_refused_also_after_a_restart(penstock_server
     server.command("domain", "add", DOMAIN)
     caller = signer_of(server.http, server.account("demo"))
 
-    def call_again() -> Answer:
-        return caller.v1(parameters={"DomainName": DOMAIN}, SignatureNonce="once")
+    def again() -> tuple[int, bytes]:
+        answer = caller.v1(parameters={"DomainName": DOMAIN}, SignatureNonce="once")
+        return answer.status, answer.body
 
-    assert call_again().status == 200
+    assert again()[0] == 200
     for ending in (signal.SIGKILL, signal.SIGTERM):
         api = server.pid_of("api")
         os.kill(api, ending)
         until(lambda pid=api: server.pid_of("api") not in (None, pid), what="another API serves")  # type: ignore[misc]
-        assert call_again().refusal == (400, "SignatureNonceUsed")
+        status, body = again()
+        assert (status, json.loads(body)["Code"]) == (400, "SignatureNonceUsed")
         assert caller.v1(parameters={"DomainName": DOMAIN}).status == 200
+
+
+#: An edge on which several streams are each wrong in their own way.
+FAULTY = """
+location /warm {{ limit_rate 50k; }}
+location /page {{ default_type text/html; return 200 "<html>welcome</html>"; }}
+location /away {{ return 302 http://169.254.169.254/latest; }}
+"""
+WHY = {
+    "warm": "",
+    "page": "this is not FLV (the edge calls it text/html)",
+    "missing": "HTTP status 404",
+    "away": (
+        "redirected to 169.254.169.254: address 169.254.169.254 is not public; the setting network.allow can permit it"
+    ),
+    "down": "connection refused",
+    "silent": "connected, but no answer within 10 s",
+}
+
+
+def test_edges_that_cannot_be_warmed_say_why_until_the_end_and_after_it(
+    penstock_server: ServerFactory, tmp_path: Path
+) -> None:
+    server = penstock_server(workers=2)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        down = closed.getsockname()[1]
+    with Nginx(tmp_path / "nginx", http=FAULTY.format()) as nginx, socket.create_server(("127.0.0.1", 0)) as silent:
+        (nginx.www / "warm").write_bytes(FLV + bytes(50_000_000))
+        server.command("domain", "add", DOMAIN, "--area", "domestic")
+        for name in WHY:
+            port = {"down": down, "silent": silent.getsockname()[1]}.get(name, nginx.http_port)
+            where = ("--http", f"127.0.0.1:{port}", "--path", f"/{name}")
+            server.command("edge", "add", name, "--area", "domestic", *where)
+        until(lambda: call(server, SET, PlayUrl=f"http://{DOMAIN}/live/a.flv")["Status"] == "Success", what="known")
+
+        def reasons(task: str) -> dict[str, str]:
+            return {edge["edge"]: edge["error"] for edge in shown(server, task)["edges"]}
+
+        task = row(server)["TaskId"]
+        until(lambda: reasons(task) == WHY, within=30, what="each says why")
+        assert row(server)["Process"] == "16%"
+        # One with the same edges that ends soon.
+        end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
+        assert has_set(server, url=f"http://{DOMAIN}/live/b.flv", end=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+        [failed] = until(lambda: call(server, DESCRIBE, Status="failed")["PreloadTasks"]["PreloadTask"], within=30)
+        assert (failed["Status"], failed["Description"], failed["Process"]) == ("Failed", "InternalError", "16%")
+        assert reasons(failed["TaskId"]) | {"silent": ""} == WHY | {"silent": ""}
 
 
 def test_dead_workers_holds_are_taken_up_by_another_one_until_the_same_end(penstock_server: ServerFactory) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.packets import AVC_HEADER, Clip, picture, sound
 from tests.rtmp_peer import Arrival, Origin
 from tests.rtmp_wire import AUDIO, VIDEO, Message, flv_file
 from tests.tls_front import TlsFront
+from tests.unit.test_redirects import Director
 
 MEDIA = Clip(seconds=20).messages()
 POLICY = Policy([ipaddress.ip_network("127.0.0.2/32")])
@@ -257,6 +259,13 @@ async def test_redirection_goes_through_the_policy(path: str) -> None:
         why = f"redirected to {where}: address {FORBIDDEN} is not public; the setting network.allow can permit it"
         assert await fails(over_http(edge, path)) == why
         assert edge.canary == 0
+
+
+async def test_rtmp_edge_that_sends_viewers_elsewhere_sends_them_through_the_policy() -> None:
+    where = "rtmp://169.254.169.254/latest"
+    async with Director({"redirect": where}) as edge:
+        words = f"redirected to {where}: address 169.254.169.254 is not public; the setting network.allow can permit it"
+        assert await fails(hold(urlsplit(edge.url).port or 0)) == words
 
 
 async def test_redirection_to_the_edge_itself_is_followed() -> None:
