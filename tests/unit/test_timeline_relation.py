@@ -7,9 +7,10 @@ import pytest
 
 from penstock.media.packet import AUDIO, VIDEO, kind_of
 from penstock.media.standby import Standby
+from penstock.media.timeline import Timeline
 from tests.packets import Clip
 from tests.rtmp_wire import Message
-from tests.unit.output import Output
+from tests.unit.output import SOUND_STEP, Output
 
 HOUR = 3_600_000
 BEGUN = 2 * HOUR
@@ -93,6 +94,23 @@ def test_sound_jumps_where_that_of_the_source_before_still_runs() -> None:
     source = CLIP.messages()
     out = Output().play(before).play(jumping(source, (300, -4000, [AUDIO])))
     assert relation(out, source, after=1000) == 0
+
+
+@pytest.mark.parametrize("jump", [0, HOUR, -HOUR])
+@pytest.mark.parametrize("lost", [0, 1500, 2900])
+def test_the_output_keeps_step_with_the_wall_clock(lost: int, jump: int) -> None:
+    """More than a step may be counts as a jump; how much of it was lost on the way, the wall clock tells."""
+    source = CLIP.messages()
+    messages = without(source, after=2000, until=2000 + lost)
+    times = [m.timestamp - BEGUN + 60 for m in messages]  # it takes a while to come here
+    out = Output()
+    out.timeline = Timeline(lambda *entry: out.entries.append(entry), due=lambda: float(now))
+    for at, message in zip(times, jumping(messages, (2001, jump, BOTH)), strict=True):
+        now = at
+        out.play([message], switch=False)
+    assert out.timeline.end == pytest.approx(8000, abs=100)
+    assert relation(out, source, after=6000) == 0
+    assert out.largest_sound_step() <= 2.5 * SOUND_STEP + 1
 
 
 def stand_by(source: Standby, messages: Iterable[Message]) -> None:

@@ -78,7 +78,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._sampled_at = self._loop.time()
         self._stream = Stream(pump)
-        self._timeline = Timeline(self._stream.push, on_break=self._begin_anew)
+        self._timeline = Timeline(self._stream.push, on_break=self._begin_anew, due=self._due)
         self._plan = plan
         self._pace = Pace()
         self._election = Election(return_after, self._sampled_at)
@@ -156,8 +156,12 @@ class Relay:
     @property
     def lead(self) -> float | None:
         """How far the output is ahead of the wall, in ms; None: it has not begun."""
-        due, end = self._pace.due(self._loop.time()), self._timeline.end
+        due, end = self._due(), self._timeline.end
         return None if due is None or end is None else end - due
+
+    def _due(self) -> float | None:
+        """Return where the output should end by now, in ms; None: it has not begun."""
+        return self._pace.due(self._loop.time())
 
     @property
     def sources(self) -> Sequence[Supervisor]:
