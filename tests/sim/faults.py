@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from penstock.tasks.times import text as time_text
 from tests.rtmp_wire import AUDIO, VIDEO
 from tests.sim.peers import Host, Ingest, Origin
-from tests.sim.world import HOUR, Wish, Worker, World
+from tests.sim.worker import Worker
+from tests.sim.world import HOUR, Wish, World
 
 _BAD = ("refuse", "hang", "mute", "reject")
 

@@ -6,196 +6,38 @@ sockets, clock and randomness.
 
 import asyncio
 import random
-import sqlite3
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import cache, partial
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
-from penstock.app import transports, viewers
+from penstock.app import transports
 from penstock.errors import Refused, StoreError, TaskNotFound
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
 from penstock.media.transport import Transports
 from penstock.net import Policy
-from penstock.store.secrets import Sealer
-from penstock.store.sql import SqlStore
-from penstock.store.sqlite import MEMORY, Sqlite
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullChange, PullSpec
 from penstock.tasks.model import Desired, Observed
-from penstock.tasks.ports import Tx
 from penstock.tasks.service import PullTasks
 from penstock.tasks.times import text as time_text
-from penstock.worker.agent import Agent
-from penstock.worker.engine import Engine, EngineConfig
-from penstock.worker.history import History
 from tests.sim.clockwork import Clockwork, Loop
 from tests.sim.encoder import Format
-from tests.sim.network import Network, Poller
+from tests.sim.network import Network
 from tests.sim.peers import Ingest, Origin
+from tests.sim.store import FrailStore, new_store
 from tests.sim.watch import Watch
-
-T = TypeVar("T")
+from tests.sim.worker import Worker
 
 #: When every world begins, in Unix ms: 2026-01-31T10:00:00Z.
 NOW = 1_769_853_600_000
 HOUR = 3600_000
 #: What stands in every URL and nowhere else: it must never be shown.
 SECRET = "s3cret"
-#: `sink.hold` in seconds.
-_HOLD = 30.0
-
-
-@cache
-def _database() -> tuple[SqlStore, sqlite3.Connection]:
-    """One store for each process of the tests, and what it looked like when it was new, with one account."""
-    store = SqlStore(Sqlite(MEMORY, connections=1), Sealer(bytes(32)), inline=True)
-    store.migrate()
-    store.write_now(lambda tx: tx.add_account("demo", task_limit=1000))
-    template = sqlite3.connect(":memory:")
-    _raw(store).backup(template)
-    return store, template
-
-
-def _raw(store: SqlStore) -> sqlite3.Connection:
-    connection: Any = store._engine.raw_connection().driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    return connection
-
-
-def new_store() -> SqlStore:
-    """A store without a task."""
-    store, template = _database()
-    template.backup(_raw(store))
-    return store
-
-
-class FrailStore:
-    """One process's way to the store: it takes its time, and may be cut."""
-
-    def __init__(self, store: SqlStore, rng: random.Random, slowness: float) -> None:
-        self._store = store
-        self._rng = rng
-        self._slowness = slowness
-        self.down = False
-        #: The answer gets lost, although the transaction is done.
-        self.forgetful = False
-
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._answer(self._store.read_now, work)
-
-    async def write(self, work: Callable[[Tx], T]) -> T:
-        return await self._answer(self._store.write_now, work)
-
-    async def probe(self) -> None:
-        await self.write(lambda _: None)
-
-    async def _answer(self, call: Callable[[Callable[[Any], T]], T], work: Callable[[Tx], T]) -> T:
-        await self._pause()
-        if self.down:
-            raise StoreError("The database cannot answer: disk I/O error.")
-        answer = call(work)
-        forgotten = self.forgetful
-        await self._pause()
-        if forgotten:
-            raise StoreError("The database cannot answer: the connection was lost.")
-        return answer
-
-    async def _pause(self) -> None:
-        if self._slowness:
-            await asyncio.sleep(self._rng.random() ** 3 * self._slowness)
-
-    def close(self) -> None:
-        pass
-
-
-class WatchedEngine(Engine):
-    """The engine, under the eyes of the world when it begins a run."""
-
-    on_run: Callable[[int, int], None]
-
-    def run(self, key: int, epoch: int, plan: Any, playback: Any = None) -> None:
-        self.on_run(key, epoch)
-        super().run(key, epoch, plan, playback)
-
-
-class Worker:
-    """One worker process, composed as in `penstock.app`."""
-
-    def __init__(self, world: "World", name: str) -> None:
-        self.name = name
-        self._world = world
-        self.loop = world.clockwork.process()
-        rng = random.Random(f"{world.seed} {name}")
-        self.store = FrailStore(world.store, rng, world.slowness)
-        self.history = History(world.wall)
-        self._rng = rng
-        self.running = self._start(self._live())
-        #: What its run socket said last.
-        self.snapshot: dict[int, Observed] = {}
-        self.agent: Agent | None = None
-        self.engine: WatchedEngine | None = None
-        self.leaving = False
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        return self.loop.create_task(work)
-
-    async def _live(self) -> None:
-        world = self._world
-        pump = Pump(tick=world.tick, poller=Poller(world.network))
-        policy = Policy(dial=world.network.dialler(self.loop))
-        self.engine = WatchedEngine(
-            EngineConfig(sink_hold=_HOLD),
-            pump,
-            world.transports(policy, pump),
-            viewers(policy, rng=self._rng),
-            clock=world.wall,
-            rng=self._rng,
-            on_event=self.history.add,
-        )
-        self.engine.on_run = partial(world.runs, self)
-        await self.engine.start()
-        if world.has_agents:
-            await self._serve(self.engine)
-
-    async def _serve(self, engine: Engine) -> None:
-        """Run what the store says, until cancelled."""
-        world = self._world
-        self.agent = Agent(
-            id=self.name,
-            store=self.store,
-            engine=engine,
-            plan=pull.plan,
-            alive=world.alive,
-            clock=world.wall,
-            rng=self._rng,
-            history=self.history,
-            capacity=world.capacity,
-        )
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._report(engine))
-                await self.agent.run()
-        finally:
-            await self.agent.drain()
-            await engine.close()
-            world.left(self)
-
-    async def _report(self, engine: Engine) -> None:
-        """The run socket: what is measured, each second."""
-        while True:
-            self.snapshot = {one.key: one for one in engine.snapshot()}
-            await asyncio.sleep(1)
-
-    def hint(self) -> None:
-        """A line on the run socket; a process that is frozen finds it when it wakes."""
-        if self.agent is not None and self._world.workers.get(self.name) is self:
-            self.loop.call_soon(self.agent.hint)
 
 
 @dataclass

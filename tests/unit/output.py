@@ -101,6 +101,13 @@ class Output:
         return found
 
 
+def with_mp3(clip: Clip) -> list[Message]:
+    """A clip whose sound is MP3."""
+    source = replace(clip, audio=False).messages()[1:]
+    source += [Message(AUDIO, 26 * at, b"\x2f\xff\xfb" + bytes(20)) for at in range(76)]
+    return sorted(source, key=lambda m: m.timestamp)
+
+
 def is_silence(payload: bytes) -> bool:
     """Whether a sound is one of the constant silent frames."""
     return payload[2:] in SILENT_AAC.values()
