@@ -13,8 +13,8 @@ MAX_STEP_BACK = 1000
 MAX_STEP_FORWARD = 2000
 #: A hole in the sound up to this length is filled with silence; a longer one means that the clock moved.
 MAX_FILL = 10_000
-#: A longer step is a hole, and says nothing of how long a message lasts.
-LONGEST_STEP = 500
+#: A longer step says nothing of how long a picture lasts.
+LONGEST_FRAME = 500
 _TYPICAL_FRAME = 40.0
 _TYPICAL_SOUND = 1024_000 / 48_000
 #: How far sound and picture that belong together may be apart as they come.
@@ -135,7 +135,7 @@ class Clocks:
         if clock.last is None:
             clock.last = time
         else:
-            if type_ == VIDEO and 0 < (step := time - clock.last) < LONGEST_STEP:
+            if type_ == VIDEO and 0 < (step := time - clock.last) < LONGEST_FRAME:
                 clock.step = clock.step * 0.8 + step * 0.2 if clock.known else float(step)
             clock.known = True
             clock.last = max(clock.last, time)

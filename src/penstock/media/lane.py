@@ -10,7 +10,7 @@ it. `tests/unit/test_lane.py` proves that receivers get the same messages with a
 from collections.abc import Callable
 from struct import Struct
 
-from penstock.media.clocks import LONGEST_STEP, MAX_STEP_FORWARD
+from penstock.media.clocks import LONGEST_FRAME, MAX_STEP_FORWARD
 from penstock.media.framing import RtmpPublish, rtmp_publish
 from penstock.media.meter import Meter
 from penstock.media.packet import AUDIO, VIDEO
@@ -166,7 +166,7 @@ class Lane:
                     or dts >= audio_end + half + SOUND_PATIENCE
                 ):
                     break
-                if clock - video_last < LONGEST_STEP:
+                if clock - video_last < LONGEST_FRAME:
                     frame = frame * 0.8 + (clock - video_last) * 0.2
                 video_last = clock
                 video_dts = dts
