@@ -121,14 +121,16 @@ def test_edge_is_tested_as_its_viewers_find_it(run: Run) -> None:
         assert answer(run, "edge", "test", "e1", "rtmp://play.example.com/live/x")["edge"] == "e1"
         assert origin.connections[0].tc_url == "rtmp://play.example.com/live"
         refused = run("edge", "test", "e1", "http://play.example.com/live/x.flv").err
-        assert refused == "penstock: PlayUrl: the edge does not serve flv.\n"
+        assert refused == "penstock: PlayUrl: the edge does not serve HTTP.\n"
+    down = run("edge", "test", "e1", "rtmp://play.example.com/live/x").err
+    assert down == f"penstock: e1 (127.0.0.1:{origin.peer.port}): connection refused\n"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["e 1", "--rtmp", "h:1"], "An edge's name is 1 to 64 letters, digits, dots, hyphens or underscores."),
-        (["e"], "An edge serves RTMP (rtmp), HTTP (http), or both."),
+        (["e"], "An edge serves RTMP (rtmp), HTTP (http), HTTPS (https), or several of them."),
         (["e", "--http", "h:x"], "http: 'h:x' cannot be used: its host or port cannot be understood."),
         (
             ["e", "--rtmp", "h:1", "--path", "/{name}"],

@@ -1,4 +1,4 @@
-"""`penstock preload show`: how warm each edge node is."""
+"""`penstock preload`: which tasks there are, and how warm each edge node is."""
 
 import json
 import sys
@@ -83,6 +83,16 @@ def test_the_same_for_scripts(run: Run, task_id: str) -> None:
         (None, None, "connection refused"),
     ]
     assert task["events"][0]["name"] == "task.created"
+
+
+def test_all_tasks_are_listed(run: Run, task_id: str) -> None:
+    code, out, _ = run("list")
+    assert code == 0
+    assert "s3cret" not in out
+    [line] = [line for line in out.splitlines() if line.startswith(task_id)]
+    assert line.split()[1:4] == ["failed", "0%", "global"]
+    assert [task["id"] for task in json.loads(run("list", "--account", "demo", "--json")[1])] == [task_id]
+    assert run("list", "--account", "nobody")[0] == 1
 
 
 def test_unknown_task_is_refused(run: Run, task_id: str) -> None:

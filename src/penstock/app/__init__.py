@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.config import Address, Config, edge_tables
-from penstock.errors import ConfigError, Unsupported
+from penstock.errors import AddressRefused, ConfigError, MediaError, Unsupported
 from penstock.media.plan import Plan
 from penstock.tasks.families import preload, pull
 from penstock.tasks.model import Edge, Task
@@ -227,7 +227,10 @@ def watch_once(config: Config, edge: Edge, play_url: str) -> int:
     async def watch() -> int:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        (await watch_with(policy(config), Drain())(hold)).close("")
+        try:
+            (await watch_with(policy(config), Drain())(hold)).close("")
+        except (MediaError, AddressRefused) as error:
+            raise MediaError(f"{edge.name} ({hold.host}:{hold.port}): {error.message}") from error
         return round((loop.time() - begun) * 1000)
 
     hold = preload.hold(edge, play_url)

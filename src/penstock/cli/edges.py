@@ -26,7 +26,7 @@ def add(
         str, typer.Option(help="What viewers ask for, made of {path} (the play URL's), {app} and {stream}.")
     ] = "{path}",
     query: Annotated[str, typer.Option(metavar="KEY=VALUE", help="Added to the play URL's query.")] = "",
-    concurrency: Annotated[int, typer.Option(metavar="N", help="Streams that a worker holds there at most.")] = 0,
+    concurrency: Annotated[int, typer.Option(metavar="N", help="Streams a worker may hold there; 0: no limit.")] = 0,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="For people; may be repeated.")] = None,
     data: Data = DATA,
     config: File = None,

@@ -30,9 +30,23 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Streams that are kept warm on edge nodes.", no_args_is_help=True)
 
 
-@commands.callback()
-def preloads() -> None:
-    """Keep `show` a command of its own."""
+@commands.command("list")
+def list_all(account: AccountName = None, data: Data = DATA, config: File = None, as_json: Json = False) -> None:
+    """List an account's tasks, and how warm each is; those made last come first."""
+    from penstock.app import clock
+    from penstock.tasks.accounts import find_account
+    from penstock.tasks.preloads import list_preloads
+
+    async def look(store: "Store", live: "LiveStatus") -> "Sequence[PreloadView]":
+        owner = await store.read(lambda tx: find_account(tx, account))
+        return await list_preloads(store, live, clock(), account_id=owner.id)
+
+    rows = [row(view) for view in with_live(settings(data, config), look)]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["id", "status", "process", "area", "start_at", "end_at", "url", "error"]
+    print_table(columns, [[str(task[column] or "") for column in columns] for task in rows], right=["process"])
 
 
 @commands.command("show")

@@ -211,6 +211,16 @@ class PreloadTasks:
         return PreloadPage(views=sifted[offset : offset + query.size], total=len(sifted))
 
 
+async def list_preloads(store: Store, live: LiveStatus, now: int, *, account_id: int) -> Sequence[PreloadView]:
+    """The preload tasks of an account, those made last first."""
+
+    def work(tx: Tx) -> tuple[Sequence[Task], Edges]:
+        return tx.tasks(account_id, preload.FAMILY), KnownEdges(tx.edges())
+
+    tasks, edges = await store.read(work)
+    return [_view(task, live, now, edges) for task in tasks]
+
+
 async def show_preload(
     store: Store, live: LiveStatus, now: int, *, account_id: int, task_id: str, events: int = 100
 ) -> tuple[PreloadView, Sequence[Event]]:

@@ -46,6 +46,11 @@ MEANINGS = {
     State.ACTIVE: "media reaches the destination",
     State.INACTIVE: "no media has reached the destination for 3 s",
 }
+#: The same of tasks that hold streams on edges.
+MEANINGS_OF_HOLDS = MEANINGS | {
+    State.ACTIVE: "the stream is warm on one edge at least",
+    State.INACTIVE: "the stream is warm on no edge",
+}
 
 
 class Engine(Protocol):
@@ -310,7 +315,7 @@ class Agent:
             epoch=observed.epoch,
             state=observed.state,
             at=observed.since,
-            text=observed.error or MEANINGS[observed.state],
+            text=observed.error or (MEANINGS_OF_HOLDS if observed.holds else MEANINGS)[observed.state],
         )
 
     async def _prune_forever(self) -> None:
