@@ -8,6 +8,7 @@ from pathlib import Path
 
 from penstock.app import transports
 from penstock.errors import MediaError
+from penstock.media.files.order import Place
 from penstock.media.files.player import Player
 from penstock.media.framing import flv, flv_header
 from penstock.media.packet import AUDIO, VIDEO, Kind, kind_of
@@ -39,21 +40,28 @@ class Playing:
         limit = 1 << 30 if copies else 0
         self._made = transports(policy, self._pump, copies=copies or Path(), copies_limit=limit, transcode=transcode)
         self.player: Player | None = None
+        self._pump.each_tick(self._go_on)
 
-    def start(self, playlist: Playlist) -> None:
-        """Begin to play."""
+    def start(self, playlist: Playlist, place: Place | None = None) -> None:
+        """Begin to play; `place`: where an earlier run was."""
         leaf = self._made.source(playlist, lambda name, text: self.events.append((name, text)))
         assert isinstance(leaf, Player)
         leaf.pace(lambda: self.now)
+        if place is not None:
+            leaf.resume(place)
         self.player = leaf
         self._task = asyncio.create_task(self._run(leaf))
 
     async def _run(self, leaf: Player) -> None:
-        self._pump.each_tick(self._go_on)
         try:
             await leaf.run(lambda _: None, self._take)
         except MediaError as error:
             self.ends.append(error.message)
+
+    def again(self) -> None:
+        """Run the player once more, as its supervisor would."""
+        assert self.player is not None
+        self._task = asyncio.create_task(self._run(self.player))
 
     def _go_on(self) -> None:
         if not (self.patient and self.player and self.player.is_waiting):

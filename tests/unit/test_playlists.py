@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from penstock.media.files.order import Place
 from penstock.media.packet import AUDIO, VIDEO, Kind, aac_config, codec_name
 from penstock.media.plan import Playlist, Position
 from tests import avmeter
 from tests.file_server import Fault
 from tests.media import counters, ffmpeg_exe, file
+from tests.packets import Clip
+from tests.rtmp_peer import Origin
 from tests.unit.playing import Playing, playing
 
 #: Pictures for 5 s, sound for 0.3 s more.
@@ -259,7 +262,97 @@ async def test_a_copy_on_this_machine_outlives_the_server(tmp_path: Path) -> Non
     assert counters(stage.write(tmp_path / "out.flv")) == 3 * list(range(500))
 
 
-async def remux(source: Path, target: Path, *options: str) -> None:
-    """Write a file anew by FFmpeg, copying."""
-    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-y", "-i", str(source), "-c", "copy", *options, str(target)]
+async def test_a_file_that_stalls_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """Silence takes its place for 3 s; then whoever runs the playlist may show something else, and try again."""
+    whole = tmp_path / "whole.mp4"
+    await remux(file("av"), whole, "-movflags", "+faststart")
+    async with playing({"a": whole}) as stage:
+        stage.server.faults["/a.mp4"] = Fault(stalls_after=whole.stat().st_size // 2)
+        stage.patient = False
+        stage.start(playlist(stage, "/a.mp4"))
+        assert "brings nothing more" in await stage.ended()
+        assert step(stage.times(AUDIO)) <= 22
+        seen = len(stage.times())
+        stage.server.faults.clear()
+        stage.patient = True
+        stage.again()
+        await stage.until(lambda: len(stage.ends) == 2)
+    (told,) = stage.told("alarm.PullFileUnstable")
+    assert told.startswith("file 1 ")
+    assert seen == pytest.approx(250, abs=60)
+    before, after = (counters(stage.write(tmp_path / "out.flv"))[part] for part in (slice(seen), slice(seen, None)))
+    assert before == list(range(seen))
+    assert after[0] in range(seen - 30, seen + 1)
+    assert after == list(range(after[0] or 0, 500))
+
+
+async def test_it_goes_on_where_an_earlier_run_was(tmp_path: Path) -> None:
+    """At the keyframe before; the rounds are counted on."""
+    async with playing({"a": file("plain"), "b": file("av")}) as stage:
+        stage.start(playlist(stage, "/a.mp4", "/b.mp4", rounds=3), Place(2, 1, 17_300))
+        await stage.ended()
+    assert counters(stage.write(tmp_path / "out.flv")) == list(range(425, 500))
+
+
+async def test_an_address_that_is_refused_is_skipped() -> None:
+    """The network policy has the last word, for every file."""
+    async with playing({"a": file("plain")}) as stage:
+        urls = ("http://10.0.0.1/a.mp4", stage.server.url("/a.mp4"))
+        stage.start(Playlist(id="source", urls=urls, rounds=1))
+        await stage.ended()
+    (told,) = stage.told("alarm.PullFileFailed")
+    assert "address 10.0.0.1 is not public" in told
+    assert len(stage.times()) == 150
+
+
+async def test_the_last_picture_stands_as_long_as_the_container_says(tmp_path: Path) -> None:
+    """Where the frame rate varies. Otherwise each round would be too short."""
+    slides = tmp_path / "slides.mp4"
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=0.16,setpts='(N*0.5+(N*N)*0.1)/TB'", "-fps_mode", "vfr"]
+    sound = ["-f", "lavfi", "-i", "sine=d=5"]
+    await make(*picture[:4], *sound, "-c:v", "libx264", *picture[4:], "-bf", "0", "-c:a", "aac", str(slides))
+    async with playing({"a": slides}) as stage:
+        stage.start(playlist(stage, "/a.mp4", rounds=4))
+        await stage.ended()
+    times = stage.times()
+    assert len(times) == 16
+    assert times[4] - times[0] == pytest.approx(5000, abs=60)
+    assert times[12] - times[0] == pytest.approx(15_000, abs=180)
+    assert step(stage.times(AUDIO)) <= 45
+
+
+async def test_codecs_that_cannot_be_published_are_converted(tmp_path: Path) -> None:
+    """What no RTMP server takes, from the first file on."""
+    old = tmp_path / "old.ts"
+    await make("-i", str(file("plain")), "-c:v", "mpeg2video", "-c:a", "mp2", str(old))
+    async with playing({"a": old}) as stage:
+        stage.start(playlist(stage, "/a.ts"))
+        await stage.ended()
+    codecs = {codec_name(type_, payload) for type_, _, payload, kind in stage.entries if kind is Kind.HEADER}
+    assert codecs == {"h264", "aac"}
+    assert "mpeg2video and mp2" in stage.told("file.converted")[0]
+    assert counters(stage.write(tmp_path / "out.flv"))[:140] == list(range(140))
+
+
+async def test_a_live_source_may_stand_between_files() -> None:
+    """It is played until its server ends it, at its own pace."""
+    async with playing({"a": file("plain")}) as stage, Origin(Clip(seconds=2).messages()) as origin:
+        stage.patient = True
+        stage.start(Playlist(id="source", urls=(origin.url, stage.server.url("/a.mp4")), rounds=1))
+        await stage.until(lambda: len(stage.times()) > 20)
+        await asyncio.sleep(1.5)
+        origin.end()
+        await stage.ended()
+    assert stage.names("alarm") == []
+    assert stage.names() == 2 * ["file.started", "file.finished"]
+
+
+async def make(*arguments: str) -> None:
+    """Run FFmpeg."""
+    command = [ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *arguments]
     assert await (await asyncio.create_subprocess_exec(*command)).wait() == 0
+
+
+async def remux(source: Path, target: Path, *options: str) -> None:
+    """Write a file anew, copying."""
+    await make("-i", str(source), "-c", "copy", *options, str(target))

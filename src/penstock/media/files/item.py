@@ -91,14 +91,18 @@ class Item:
         self.offset_ms = 0
         #: Bytes that have come.
         self.received = 0
+        #: How far it has been taken.
+        self.taken = 0
         self._bytes = 0
         self._pictures = 0
         self._first: int | None = None
         self._last = 0
-        self._frame = _TYPICAL_FRAME
         self._frame_before: int | None = None
-        self._shortest, self._longest = _WRAP, 0
+        #: Of the pictures that have been taken: how many steps there were from one to the next, and how long.
+        self._steps = self._stepped = self._longest = 0
+        self._shortest = _WRAP
         self._first_picture: int | None = None
+        self._newest_pts = 0
         #: Where the pictures end that have been taken.
         self._picture_end: float | None = None
         self._kept: list[Message] | None = [] if not (live or place.offset_ms or clip) else None
@@ -149,9 +153,11 @@ class Item:
         """Take what `head` returned."""
         message = self.waiting.popleft()
         self._bytes -= len(message.payload)
-        if message.type == VIDEO and message.kind in MEDIA:
-            self._pictures -= 1
-            self._follow(message)
+        if message.kind in MEDIA:
+            self.taken = max(self.taken, message.time)
+            if message.type == VIDEO:
+                self._pictures -= 1
+                self._follow(message)
         if self._paused and self._span < _AGAIN * AHEAD and self._bytes < _AGAIN * AHEAD_BYTES:
             self._paused = False
             if self._connection is not None:
@@ -188,8 +194,7 @@ class Item:
             return self._span
         if self.facts is None or self.facts.duration_ms is None:
             return None
-        taken = self.waiting[0].time if self.waiting else self._last
-        return max(0, self.facts.duration_ms - self.offset_ms - taken)
+        return max(0, self.facts.duration_ms - self.offset_ms - self.taken)
 
     @property
     def broken_off(self) -> int | None:
@@ -294,12 +299,14 @@ class Item:
         """See how long pictures stand."""
         before, self._frame_before = self._frame_before, picture.time
         if before is not None and 0 < (step := picture.time - before) < _LONGEST_PICTURE:
-            self._frame += (step - self._frame) * 0.2
+            self._steps, self._stepped = self._steps + 1, self._stepped + step
             self._shortest, self._longest = min(self._shortest, step), max(self._longest, step)
         pts = picture.time + composition_time(picture.payload)
         if self._first_picture is None:
             self._first_picture = pts
-        self._picture_end = max(self._picture_end or 0.0, pts + self._frame)
+        frame = self._stepped / self._steps if self._steps else _TYPICAL_FRAME
+        self._newest_pts = max(self._newest_pts, pts)
+        self._picture_end = self._newest_pts + frame
 
     @property
     def _span(self) -> int:

@@ -8,7 +8,7 @@ from penstock.errors import Finished, SourceError
 from penstock.media.files.item import MEDIA, Item, Message
 from penstock.media.files.opening import Opening, named
 from penstock.media.files.order import Order, Place
-from penstock.media.files.shelf import Shelf
+from penstock.media.files.shelf import Shelf, is_live
 from penstock.media.packet import AUDIO, VIDEO, Kind
 from penstock.media.plan import Playlist
 from penstock.media.pump import OnMessage, Pump
@@ -16,8 +16,8 @@ from penstock.media.supervisor import Counted
 from penstock.media.timeline import Timeline
 from penstock.media.transport import OnEvent
 
-#: The next file is opened when so much of the current one is left (ms).
-PREFETCH = 10_000
+#: The next file, or what is no file, is opened when so much of the current one is left (ms).
+PREFETCH, PREFETCH_LIVE = 10_000, 2000
 #: How long silence takes the place of a file that brings nothing more, before the source is given up (seconds).
 PATIENCE = 3.0
 #: A file that stalls again before it has played for so long (ms) is left.
@@ -84,8 +84,8 @@ class Player:
         self._played = False
         #: When (seconds) the output's clock was 0, by its pace, and when it was last looked.
         self._zero = self._ticked_at = 0.0
-        #: How far the output has come (ms), and where the current file began there.
-        self._position = self._item_began = 0
+        #: How far the output has come (ms).
+        self._position = 0
         #: By kind: from the file's clock to the output's, and the time of what a push sent out (ms).
         self._shift = {VIDEO: 0, AUDIO: 0}
         self._sent_at: dict[int, int] = {}
@@ -205,7 +205,7 @@ class Player:
     def _begin(self, item: Item) -> None:
         self._item = item
         end = round(self._timeline.end or 0)
-        self._item_began, self._shift = end, {VIDEO: end, AUDIO: end}
+        self._shift = {VIDEO: end, AUDIO: end}
         self._dry_since = None
         self._timeline.switch()
         self._on_event("file.started", f"{named(item.place, item.url)} is played{_from(item.offset_ms)}{_lasts(item)}")
@@ -275,10 +275,13 @@ class Player:
     def _look_ahead(self, item: Item) -> None:
         """Open the next file in time; a short one may be the same, and be kept in memory by then."""
         left = item.left_ms
-        if self._next is not None or left is None or left > PREFETCH or (item.is_coming and left > PREFETCH / 2):
+        if self._next is not None or left is None or left > PREFETCH:
             return
-        self._shelf.keep(item)
-        self._prepare(self._order.from_next())
+        candidates = self._order.from_next()
+        early = PREFETCH_LIVE if candidates and is_live(candidates[0][1]) else PREFETCH
+        if left <= (early / 2 if item.is_coming else early):
+            self._shelf.keep(item)
+            self._prepare(candidates)
 
     def _finish(self, item: Item) -> None:
         """The current file is over."""
@@ -299,7 +302,7 @@ class Player:
         self._order.advance()
 
     def _leave(self) -> None:
-        item, self._item = self._item, None
+        item, self._item, self._dry_since = self._item, None, None
         if item is not None:
             self._close(item)
 
@@ -339,7 +342,7 @@ class Player:
         """The place that is played now."""
         item = self._item
         assert item is not None
-        offset = item.offset_ms + max(0, self._position - self._item_began)
+        offset = item.offset_ms + item.taken
         if item.facts is not None and item.facts.duration_ms is not None:
             offset = min(offset, item.facts.duration_ms)
         return item.place._replace(offset_ms=offset)

@@ -21,6 +21,11 @@ CLIPS_BYTES = 64 << 20
 TRUSTED = 30.0
 
 
+def is_live(url: str) -> bool:
+    """Whether a URL means no file, but a source that plays at its own pace and ends when its server says so."""
+    return urlsplit(url).scheme not in ("http", "https")
+
+
 class Shelf:
     """Opens files for all playlists of a worker. `live` makes the leaf of a source that is no file."""
 
@@ -45,7 +50,7 @@ class Shelf:
 
     def open(self, place: Place, url: str, conversion: Conversion = COPY, *, local: bool = False) -> Item:
         """Begin to read a file."""
-        if urlsplit(url).scheme not in ("http", "https"):
+        if is_live(url):
             return Item(place, url, lambda _: self._live(url), live=True)
         clip = None if place.offset_ms else self._clip(url, conversion)
         copy = self._copies.find(url) if local and clip is None else None

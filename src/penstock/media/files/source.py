@@ -119,7 +119,7 @@ class FileSource:
         argv = self._command(inputs)
         code, reason = await take(self._children, self._pump, argv, connected, on_media, hear=self._hear)
         if _UNFIT in reason and (conversion := self._fitting()) != self._conversion:
-            codecs = " and ".join(_codecs(self._words).values())
+            codecs = " and ".join(codec for _, codec in sorted(_codecs(self._words).items(), reverse=True))
             raise Unfit(f"{codecs} cannot all be published as they are", conversion)
         return "" if code == 0 and reason == exit_words(0) else self._why(reason)
 
