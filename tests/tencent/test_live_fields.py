@@ -56,7 +56,9 @@ def test_loops_are_a_text_in_create_and_a_number_in_modify(client: Client) -> No
 
 
 def test_extra_commands_are_taken(client: Client) -> None:
-    assert created(client, ExtraCmd="ignore_region")
+    assert created(client, ExtraCmd="ignore_region,slate=last")
+    code, message = client.refused("CreateLivePullStreamTask", **wish(ExtraCmd="slate=loud"))
+    assert (code, "off, picture" in message) == ("InvalidParameterValue", True)
 
 
 def test_modify_moves_source_destination_and_times(client: Client) -> None:

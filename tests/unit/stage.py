@@ -11,11 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from penstock.app import transports, viewers
 from penstock.media.packet import SILENT_AAC
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
+from penstock.media.still import Stills
 from penstock.net import Policy
 from penstock.tasks.model import Observed, State
 from penstock.worker.engine import Engine, EngineConfig
@@ -35,7 +37,7 @@ BIG = [replace(m, payload=m.payload.ljust(100_000)) if m.type == VIDEO and m.pay
 class Stage:
     """An engine that may reach loopback, and peers for it."""
 
-    def __init__(self, resources: AsyncExitStack, **config: float) -> None:
+    def __init__(self, resources: AsyncExitStack, stills: Stills | None, **config: Any) -> None:
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
@@ -46,6 +48,7 @@ class Stage:
             pump,
             transports(policy, pump),
             viewers(policy, rng=rng),
+            stills=stills,
             clock=lambda: NOW + round((self._loop.time() - self._begun) * 1000),
             rng=rng,
             on_event=lambda *event: self.events.append(event),
@@ -86,10 +89,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(**config: float) -> AsyncIterator[Stage]:
+async def staged(stills: Stills | None = None, **config: Any) -> AsyncIterator[Stage]:
     """An engine that runs. No fixture: those run outside the virtual time."""
     async with AsyncExitStack() as resources:
-        stage = Stage(resources, **config)
+        stage = Stage(resources, stills, **config)
         await stage.engine.start()
         yield stage
         await stage.engine.close()

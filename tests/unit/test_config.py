@@ -19,7 +19,7 @@ PROMISED = {
     *("link.port_range", "live.max_task_days", "live.task_limit", "worker.tick", "hub.tick", "worker.capacity"),
     *("sink.hold", "tls.insecure_hosts", "tls.certificate", "tls.key", "security.key", "log.level", "log.format"),
     *("server.http", "server.https", "server.media", "server.rtmp", "server.srt", "server.workers"),
-    *("server.watchdog", "source.stall"),
+    *("server.watchdog", "source.stall", "slate.mode", "slate.picture"),
 }
 
 

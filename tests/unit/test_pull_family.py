@@ -180,6 +180,8 @@ class TestSpec:
             ("vod_loop_times", -2),
             ("vod_refresh_type", "Sometime"),
             ("vod_local_mode", 2),
+            ("extra_cmd", "slate=maybe"),
+            ("extra_cmd", "slate="),
             ("source_type", "PullNothing"),
         ],
     )
@@ -307,6 +309,15 @@ class TestPlan:
         first, second = pull.plan(make_task(spec=pull.encode(make_spec(backup_to_url="rtmp://h/a/b?k=1")))).sinks
         assert pull.plan(make_task()).sinks == (first,)
         assert second == Sink(id="sink.backup", url="rtmp://h/a/b?k=1")
+
+    @pytest.mark.parametrize(
+        ("words", "mode"),
+        [("", None), ("ignore_region", None), ("slate=off", "off"), ("a,slate=picture b, slate=last", "last")],
+    )
+    def test_slate_is_what_the_last_word_says(self, words: str, mode: str | None) -> None:
+        spec = make_spec(extra_cmd=words)
+        pull_rules.check(spec)
+        assert pull.plan(make_task(spec=pull.encode(spec))).slate == mode
 
     def test_later_end_changes_nothing_but_the_end(self) -> None:
         later = pull.plan(make_task(end_at=NOW + DAY))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.bus.local import RunSockets
     from penstock.doctor import Finding
     from penstock.media.pump import Pump
+    from penstock.media.still import Stills
     from penstock.media.transport import SourceLeaf, Transports
     from penstock.media.warming import Viewers
     from penstock.net import Policy
@@ -207,6 +208,24 @@ def transports(
     return Transports(schemes, {Playlist: lambda playlist, on_event: Player(playlist, shelf, pump, on_event)})
 
 
+def stills(picture: str | None, program: str | None = None) -> "Stills":
+    """What makes slates, of the operator's `picture`. `program`: another FFmpeg than ours."""
+    from penstock.media.child import Children
+    from penstock.media.still import Stills
+
+    return Stills(ffmpeg(program), Children(), str(Path(picture).absolute()) if picture else "")
+
+
+def check_picture(config: Config) -> None:
+    """Raise `ConfigError` if the slate's picture is a file that cannot be read."""
+    picture = config.slate.picture
+    try:
+        if picture:
+            Path(picture).open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"slate.picture: {picture} cannot be read: {error.strerror}") from None
+
+
 def viewers(policy: "Policy", *, rng: random.Random, rate: float = 100, pulls: int = 20) -> "Viewers":
     """Who holds streams on edges: at most `rate` new ones a second, `pulls` that wait for media of one origin."""
     from penstock.media.hold.drain import Drain
@@ -281,9 +300,10 @@ def serve(config: Config, ready_file: Path | None) -> None:
 
 
 def _prepare(config: Config) -> None:
-    """Bring DATA up to date, take the file's edges, and see that the certificate can be used."""
+    """Bring DATA up to date, take the file's edges, and see that picture and certificate can be used."""
     from penstock.api import tls
 
+    check_picture(config)
     store = open_store(config, migrate=True, inline=True)
     try:
         asyncio.run(take_edges(store, *edge_tables(config.data, config.file)))

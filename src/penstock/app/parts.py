@@ -9,15 +9,17 @@ import asyncio
 import random
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from penstock.app import (
     admitted_plan,
     certificate,
+    check_picture,
     clock,
     open_store,
     policy,
     pull_tasks,
+    stills,
     ticket_secret,
     transports,
     viewers,
@@ -28,6 +30,7 @@ from penstock.tasks.registry import take_edges
 
 if TYPE_CHECKING:
     from penstock.api.tls import Files
+    from penstock.media.plan import SlateMode
     from penstock.parent.leash import Leash, Part
 
 
@@ -160,6 +163,8 @@ async def _worker(config: Config, leash: "Leash") -> None:
     from penstock.worker.history import History
 
     await leash.go()
+    if leash.alone:
+        check_picture(config)
     store = open_store(config, migrate=leash.alone)
     me = life.Incarnation(config.run, "w")
     rng, history = random.Random(), History(clock)
@@ -169,6 +174,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
             sink_hold=config.sink.hold,
             source_stall=config.source.stall,
             source_return_after=config.source.return_after,
+            slate=cast("SlateMode", config.slate.mode),
         ),
         pump,
         transports(
@@ -180,6 +186,7 @@ async def _worker(config: Config, leash: "Leash") -> None:
             transcode=config.files.transcode == "on",
         ),
         viewers(reach, rng=rng, rate=config.preload.rate, pulls=config.preload.pulls),
+        stills=stills(config.slate.picture, config.media.ffmpeg),
         clock=clock,
         rng=rng,
         on_event=history.add,

@@ -54,6 +54,7 @@ class Config:
     hub: table.HubSettings = field(default_factory=table.HubSettings)
     source: table.SourceSettings = field(default_factory=table.SourceSettings)
     sink: table.SinkSettings = field(default_factory=table.SinkSettings)
+    slate: table.SlateSettings = field(default_factory=table.SlateSettings)
     media: table.MediaSettings = field(default_factory=table.MediaSettings)
     files: table.FilesSettings = field(default_factory=table.FilesSettings)
     link: table.LinkSettings = field(default_factory=table.LinkSettings)

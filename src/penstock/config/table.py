@@ -165,6 +165,18 @@ class SinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlateSettings:
+    mode: str = setting(
+        choice("off", "picture", "last"),
+        "off",
+        "What is shown while a task has no source: off, picture, or last (the last picture that was sent)",
+    )
+    picture: str | None = setting(
+        optional, "", "The file of that picture: PNG, JPEG or what else FFmpeg reads; empty: a pause sign"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MediaSettings:
     ffmpeg: str | None = setting(optional, "", "The FFmpeg program; empty: the one that came with Penstock")
 

@@ -62,10 +62,11 @@ class Election:
         self._health: dict[str, float] = {}
         self._returned_at: dict[str, float] = {}
 
-    def lost(self, now: float, cause: Cause) -> None:
-        """The source on air is gone."""
+    def lost(self, now: float, cause: Cause, *, flowed: bool = True) -> None:
+        """The source on air is gone; `flowed`: it was being sent."""
         if self.on_air is None:
             return
+        self._begun = self._begun or flowed
         returned_at = self._returned_at.pop(self.on_air, None)
         if cause is Cause.CHANGED:
             self.renew(self.on_air)

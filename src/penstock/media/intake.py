@@ -43,6 +43,35 @@ class Output(Protocol):
         ...
 
 
+class Candidate(Protocol):
+    """One of those of whom one is on air."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def moved_at(self) -> float | None:
+        """When media of it last came (loop time); None: never."""
+        ...
+
+    @property
+    def clocks(self) -> Clocks | None:
+        """Its clocks as they have been followed so far; None: they begin when it comes on air."""
+        ...
+
+    def standing(self, lead: float | None, /) -> Standing:
+        """How it stands for an output that is `lead` ms ahead of the wall; None: that has not begun."""
+        ...
+
+    def go_on_air(self, lead: float | None, /) -> list[Entry]:
+        """Begin. Return what goes before what it will push."""
+        ...
+
+    def stand_by(self) -> None:
+        """Another has come on air."""
+        ...
+
+
 class Intake:
     """Keeps one source running for `output`. `stall` is how long it may be silent (0: as its own rhythm says).
 
@@ -79,6 +108,16 @@ class Intake:
         self._cause = Cause.CLOSED
         self.supervisor = Supervisor(node.id, "source", node.url, self._run, rng=rng, on_event=on_event)
         self.supervisor.want(True)
+
+    @property
+    def id(self) -> str:
+        """Its node's."""
+        return self.node.id
+
+    @property
+    def moved_at(self) -> float | None:
+        """When its media time last moved on (loop time); None: never."""
+        return self.supervisor.meter.progress_at
 
     async def close(self) -> None:
         """End for good, by the caller's wish."""

@@ -149,6 +149,10 @@ class EndRules(msgspec.Struct, frozen=True, kw_only=True):
     end_at: int | None = None
 
 
+#: What is shown while no source is there: nothing, a picture of the operator's, or the last one that was sent.
+SlateMode = Literal["off", "picture", "last"]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A task's graph: each sink takes the first of `sources` that is healthy, each of `holds` stands alone.
 
@@ -159,6 +163,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source | Playlist, ...] = ()
     sinks: tuple[Sink, ...] = ()
     holds: tuple[Hold, ...] = ()
+    #: None: as the server's setting says.
+    slate: SlateMode | None = None
     end: EndRules = EndRules()
     #: Raised by Restart: both sides are closed, then all begins anew.
     generation: int = 0

@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from penstock.media.election import Cause, Election
+from penstock.media.election import RESORT_AFTER, Cause, Election
 from penstock.media.files.order import Place
 from penstock.media.files.player import Progress
-from penstock.media.intake import Intake
+from penstock.media.intake import Candidate, Intake
 from penstock.media.lane import Lane
 from penstock.media.pace import Pace
 from penstock.media.packet import Kind
-from penstock.media.plan import Plan, Playlist, Sink, Source
+from penstock.media.plan import Plan, Playlist, Sink, SlateMode, Source
 from penstock.media.pump import Connection, Pump
 from penstock.media.rtmp.chunk import ChunkReader
+from penstock.media.slate import Slate
+from penstock.media.still import Stills
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import Counted, NodeState, Supervisor
 from penstock.media.timeline import Timeline
@@ -49,7 +51,8 @@ class _Switch(NamedTuple):
 class Relay:
     """Runs one plan until it is closed. `hold` is how long (seconds) sinks stay connected without a source, `stall`
     how long a source may be silent (0: as its own rhythm says), `return_after` how long a preferred source must be
-    healthy before it is on air again, `span` how long one connection of a sink may last.
+    healthy before it is on air again, `span` how long one connection of a sink may last, `slate` what is shown while
+    there is no source, where the plan does not say; `stills` makes it, and without them there is none.
 
     `on_event(name, text)` takes what happens, for the task's history. `sample` is to be called a few times a second.
     """
@@ -64,6 +67,8 @@ class Relay:
         stall: float = 0.0,
         return_after: float = 10.0,
         span: float = SPAN,
+        slate: SlateMode = "off",
+        stills: Stills | None = None,
         rng: random.Random,
         on_event: OnEvent,
         resume: Place | None = None,
@@ -77,15 +82,17 @@ class Relay:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
         self._sampled_at = self._loop.time()
-        self._stream = Stream(pump)
+        mode = slate if plan.slate is None else plan.slate
+        self._stream = Stream(pump, keep_gop=mode == "last")
         self._timeline = Timeline(self._stream.push, on_break=self._begin_anew, due=self._due)
+        self._slate = self._make_slate(mode, stills)
         self._plan = plan
         self._pace = Pace()
         self._election = Election(return_after, self._sampled_at)
         self._closing = False
         #: When the source on air went.
         self._lost_at: float | None = None
-        self._on_air: Intake | None = None
+        self._on_air: Candidate | None = None
         #: Who was on air last, and when its media last came.
         self._last = ""
         self._moved_at = 0.0
@@ -125,15 +132,17 @@ class Relay:
         return closing
 
     @property
-    def on_air(self) -> Supervisor | None:
-        """The source whose media goes out."""
-        source = None if self._on_air is None else self._on_air.supervisor
-        return source if source is not None and source.state is NodeState.FLOWING else None
+    def on_air(self) -> str:
+        """The id of the source whose media goes out; empty: none does."""
+        source = self._on_air
+        if source is None or (isinstance(source, Intake) and source.supervisor.state is not NodeState.FLOWING):
+            return ""
+        return source.id
 
     @property
     def returning(self) -> Iterator[tuple[Supervisor, float]]:
         """Those preferred to the one on air that are well again, each with how long it still has to be (seconds)."""
-        if self._on_air is None:
+        if self._on_air is None or self._on_air is self._slate:
             return
         for intake in self._intakes.values():
             source = intake.supervisor
@@ -163,6 +172,11 @@ class Relay:
         """Return where the output should end by now, in ms; None: it has not begun."""
         return self._pace.due(self._loop.time())
 
+    def _behind(self) -> float:
+        """How far the pictures are behind the wall, in ms."""
+        due, end = self._due(), self._timeline.picture_end
+        return 0.0 if due is None or end is None else due - end
+
     @property
     def sources(self) -> Sequence[Supervisor]:
         """In order of preference."""
@@ -190,6 +204,8 @@ class Relay:
     async def close(self) -> None:
         """End everything in order: sinks unpublish."""
         self._closing = True
+        if self._slate is not None:
+            self._slate.close()
         intakes, sinks = self._intakes.values(), self.sinks.values()
         await asyncio.gather(*(intake.close() for intake in intakes), *(sink.close() for sink in sinks))
 
@@ -204,6 +220,20 @@ class Relay:
             rng=self._rng,
             on_event=self._on_event,
             resume=resume,
+        )
+
+    def _make_slate(self, mode: SlateMode, stills: Stills | None) -> Slate | None:
+        if mode == "off" or stills is None:
+            return None
+        return Slate(
+            mode,
+            stills,
+            self._timeline,
+            self._stream,
+            behind=self._behind,
+            push=self.push,
+            on_ready=self._elect,
+            on_event=self._on_event,
         )
 
     def _sink(self, node: Sink) -> Supervisor:
@@ -226,7 +256,7 @@ class Relay:
                 self._timeline,
                 self._stream,
                 intake.supervisor.meter,
-                open_=lambda: intake.on_air and self._lost_at is None,
+                open_=lambda: intake.on_air and self._lost_at is None and not self._stream.keeps_gop,
                 progressed=intake.progressed,
             )
             connection.shortcut = lane.run
@@ -241,6 +271,8 @@ class Relay:
     def push(self, type_: int, timestamp: int, payload: bytes, kind: Kind) -> None:
         """Send a message of the source on air on."""
         self._timeline.push(type_, timestamp, payload, kind)
+        if kind is Kind.KEYFRAME and self._slate is not None and not self._slate.on_air:
+            self._slate.seen(payload)
         if self._lost_at is not None and self._timeline.on_air:
             self._lost_at = None
         if self._switch is not None:
@@ -251,8 +283,11 @@ class Relay:
         now = self._loop.time()
         if intake is self._on_air:
             self._on_air = None
-            self._election.lost(now, cause)
-            self._moved_at = intake.supervisor.meter.progress_at or self._moved_at
+            self._election.lost(now, cause, flowed=self._timeline.on_air)
+            self._moved_at = intake.moved_at or self._moved_at
+            if self._slate is not None and not self.finished:
+                self._slate.lost()
+                self._loop.call_later(RESORT_AFTER, self._elect)
             if self._lost_at is None:
                 self._lost_at = now
                 if (end := self._timeline.end) is not None:
@@ -260,29 +295,38 @@ class Relay:
         self._elect()
 
     def _elect(self) -> None:
-        if self._closing or self.finished or (self._on_air is not None and len(self._intakes) == 1):
+        alone = len(self._intakes) == 1 and self._on_air is not self._slate
+        if self._closing or self.finished or (self._on_air is not None and alone):
             return
         lead = self.lead
-        standings = [intake.standing(lead) for intake in self._intakes.values()]
+        candidates = self._candidates()
+        standings = [one.standing(lead) for one in candidates.values()]
         flows = self._on_air is not None and self._timeline.on_air
         chosen = self._election.choose(self._loop.time(), standings, flows=flows)
         if chosen is not None:
-            self._put_on_air(self._intakes[chosen[0]], chosen[1], lead)
+            self._put_on_air(candidates[chosen[0]], chosen[1], lead)
 
-    def _put_on_air(self, intake: Intake, cause: Cause, lead: float | None) -> None:
+    def _candidates(self) -> dict[str, Candidate]:
+        """In order of preference."""
+        candidates: dict[str, Candidate] = {**self._intakes}
+        if self._slate is not None:
+            candidates[self._slate.id] = self._slate
+        return candidates
+
+    def _put_on_air(self, chosen: Candidate, cause: Cause, lead: float | None) -> None:
         if self._on_air is not None:
-            self._moved_at = self._on_air.supervisor.meter.progress_at or self._moved_at
+            self._moved_at = self._on_air.moved_at or self._moved_at
             self._on_air.stand_by()
-        entries = intake.go_on_air(lead)
-        self._timeline.switch(intake.clocks)
-        self._on_air, self._switch = intake, None
+        entries = chosen.go_on_air(lead)
+        self._timeline.switch(chosen.clocks)
+        self._on_air, self._switch = chosen, None
         self.on_air_since = self._loop.time()
         for entry in entries:
             self.push(*entry)
-        if self._last and self._last != intake.node.id:
-            self._switch = _Switch(cause, self._last, self._moved_at)
+        before, self._last = self._last, chosen.id
+        if before and before != chosen.id:
+            self._switch = _Switch(cause, before, self._moved_at)
             self._tell_switch()
-        self._last = intake.node.id
 
     def _tell_switch(self) -> None:
         """Once the new source's media goes out."""
@@ -323,6 +367,8 @@ class Relay:
         now = self._loop.time()
         for intake in self._intakes.values():
             intake.sample()
+        if self._slate is not None:
+            self._slate.sample()
         self._elect()
         flows = self._on_air is not None and self._timeline.on_air
         for sink in self.sinks.values():
@@ -339,7 +385,7 @@ class Relay:
             self._pace.forget()
         if self._lost_at is None:
             return
-        if now - self._lost_at > self._hold:
+        if now - self._lost_at > self._hold and not (self._slate is not None and self._slate.is_coming):
             self._lost_at = None
             self._pace.forget()
             self._on_event("sink.left", f"no source for {self._hold:g} s: the destination is left until there is one")
@@ -351,7 +397,7 @@ class Relay:
     def _sample_sink(self, sink: Supervisor, since: float) -> None:
         """Measure a sink. What has moved did so at `since` or later, which is long ago if this process stood still."""
         moved = sink.measure()
-        if self._on_air is not None:
+        if isinstance(self._on_air, Intake):
             sink.meter.codecs = self._on_air.supervisor.meter.codecs
         receiver = self._receivers.get(sink)
         if receiver is not None and receiver.joined and moved and sink.meter.advance(receiver.timestamp):

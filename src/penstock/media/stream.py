@@ -74,11 +74,11 @@ class Stream:
         "_gop",
         "_gop_bytes",
         "_has_pictures",
-        "_keep_gop",
         "_pending",
         "_pump",
         "extras",
         "headers",
+        "keeps_gop",
         "metadata",
         "receivers",
         "version",
@@ -86,7 +86,7 @@ class Stream:
 
     def __init__(self, pump: Pump, *, keep_gop: bool = False) -> None:
         self._pump = pump
-        self._keep_gop = keep_gop
+        self.keeps_gop = keep_gop
         self._gop: deque[Entry] = deque()
         self._gop_bytes = 0
         self._pending: list[Entry] = []
@@ -109,7 +109,7 @@ class Stream:
             self._pump.dirty(self)
         entry = (type_, timestamp, payload, kind)
         self._pending.append(entry)
-        if self._keep_gop:
+        if self.keeps_gop:
             self._remember(entry)
 
     def _note(self, type_: int, payload: bytes, kind: Kind) -> None:
@@ -124,6 +124,10 @@ class Stream:
                 self.extras[key] = payload
         elif kind is Kind.METADATA:
             self.metadata = payload
+
+    def newest(self) -> list[Entry]:
+        """Return the newest GOP, if that is kept."""
+        return list(self._gop)
 
     def forget(self) -> None:
         """What comes next has nothing to do with what came before."""

@@ -101,6 +101,32 @@ class Timeline:
         return self._clocks.jumps
 
     @property
+    def picture_end(self) -> float | None:
+        """Where the output's pictures end now, in ms; None before the first."""
+        self._settle()
+        return self._video_end
+
+    @property
+    def delay(self) -> int:
+        """How much later than decoded a picture is shown that follows the newest by one frame, in ms."""
+        self._settle()
+        if self._video_end is None or self._video_dts is None:
+            return 0
+        return max(0, round(self._video_end - self.frame) - self._video_dts)
+
+    @property
+    def frame(self) -> float:
+        """How long a picture is shown, in ms."""
+        self._settle()
+        return self._clocks[VIDEO].step
+
+    @property
+    def can_be_silent(self) -> bool:
+        """Whether silence can follow the sound that was sent, over the same connection."""
+        self._settle()
+        return self._audio_end is None or self._headers.silent_frame() is not None
+
+    @property
     def on_air(self) -> bool:
         """Whether the current source has begun to flow out."""
         return self._offset is not None

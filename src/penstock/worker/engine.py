@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from penstock.log import mask_text, mask_url
 from penstock.media.files.order import Place
 from penstock.media.packet import AUDIO, VIDEO
-from penstock.media.plan import Plan, Playlist
+from penstock.media.plan import Plan, Playlist, SlateMode
 from penstock.media.pump import Pump
 from penstock.media.relay import SPAN, Relay
+from penstock.media.still import Stills
 from penstock.media.supervisor import NodeState, Supervisor
 from penstock.media.transport import Transports
 from penstock.media.warming import Viewer, Viewers, Warming
@@ -59,6 +60,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     source_stall: float = 0.0
     #: How long a preferred source must be healthy before it is on air again.
     source_return_after: float = 10.0
+    #: What is shown while no source is there, where a task does not say.
+    slate: SlateMode = "off"
     #: After this much media a sink is connected anew, with a clock that begins at 0.
     sink_span: float = SPAN
 
@@ -83,7 +86,7 @@ class _Run:
 class Engine:
     """Runs plans by task key, on a pump of its own.
 
-    `transports` are those that plans may name, `viewers` those who hold streams on edges.
+    `transports` are those that plans may name, `viewers` those who hold streams on edges, `stills` makes slates.
     `on_event(task_key, name, text)` takes what happens, secrets masked.
     """
 
@@ -94,6 +97,7 @@ class Engine:
         transports: Transports,
         viewers: Viewers,
         *,
+        stills: Stills | None = None,
         clock: Clock,
         rng: random.Random,
         on_event: OnEvent,
@@ -102,6 +106,7 @@ class Engine:
         self._pump = pump
         self._transports = transports
         self._viewers = viewers
+        self._stills = stills
         self._clock = clock
         self._rng = rng
         self._on_event = on_event
@@ -164,6 +169,8 @@ class Engine:
             stall=self._config.source_stall,
             return_after=self._config.source_return_after,
             span=self._config.sink_span,
+            slate=self._config.slate,
+            stills=self._stills,
             rng=self._rng,
             on_event=on_event,
             resume=_resumption(plan, playback),
@@ -245,8 +252,8 @@ class Engine:
             observed,
             sources=tuple(self._node(source) for source in work.sources),
             sinks=tuple(self._node(sink) for sink in work.sinks.values()),
-            on_air=work.on_air.id if work.on_air is not None else "",
-            on_air_since=self._wall(work.on_air_since) if work.on_air is not None else None,
+            on_air=work.on_air,
+            on_air_since=self._wall(work.on_air_since) if work.on_air else None,
             lead_ms=None if (lead := work.lead) is None else round(lead),
             switches={cause.value: number for cause, number in work.switches.items()},
             playback=_playback(work),

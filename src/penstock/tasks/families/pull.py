@@ -12,7 +12,7 @@ import msgspec
 from penstock.errors import (
     Unsupported,
 )
-from penstock.media.plan import EndRules, Plan, Sink, Source
+from penstock.media.plan import EndRules, Plan, Sink, SlateMode, Source
 from penstock.tasks import observation, times
 from penstock.tasks.model import Observed, State, Struct, Task
 
@@ -21,6 +21,8 @@ FAMILY = "pull"
 FIRST_NUMBER = 10001
 
 SOURCE, BACKUP, SINK, BACKUP_SINK = "source", "backup", "sink", "sink.backup"
+#: How the word of ExtraCmd begins that says what is shown while there is no source.
+SLATE = "slate="
 
 
 class Watermark(Struct):
@@ -59,7 +61,7 @@ class PullSpec(Struct, kw_only=True):
     vod_local_mode: int = 0
     file_index: int | None = None
     offset_time: int | None = None
-    #: Kept; there is no region to ignore.
+    #: Words, of which ``slate=MODE`` is followed; there is no region to ignore.
     extra_cmd: str = ""
     comment: str = ""
     #: What is pulled while the source is not to be had: a live source or a file; both empty: nothing.
@@ -168,9 +170,20 @@ def plan(task: Task) -> Plan:
     return Plan(
         sources=tuple(sources),
         sinks=tuple(sinks),
+        slate=slate(spec),
         end=EndRules(end_at=task.end_at),
         generation=spec.restarts,
     )
+
+
+def slate(spec: PullSpec) -> SlateMode | None:
+    """What ExtraCmd says of the slate, the last time; None: nothing. Raise `ValueError` if there is no such mode.
+
+    Its words are separated by spaces or commas.
+    """
+    words = spec.extra_cmd.replace(",", " ").split()
+    modes = [word.removeprefix(SLATE) for word in words if word.startswith(SLATE)]
+    return msgspec.convert(modes[-1], SlateMode) if modes else None
 
 
 def destination(spec: PullSpec) -> str:

@@ -1,6 +1,7 @@
 """What may be asked for of a pull task. Pure: whether an address may be reached is the network policy's question."""
 
 from collections.abc import Iterable
+from typing import get_args
 from urllib.parse import SplitResult
 
 from penstock.errors import (
@@ -13,9 +14,10 @@ from penstock.errors import (
     Unsupported,
 )
 from penstock.media import srt
+from penstock.media.plan import SlateMode
 from penstock.tasks import times
 from penstock.tasks.addresses import MAX_URL, check_stream, split_host, split_url
-from penstock.tasks.families.pull import PullSpec, destination
+from penstock.tasks.families.pull import SLATE, PullSpec, destination, slate
 
 SOURCE_TYPES = frozenset({"PullLivePushLive", "PullVodPushLive", "PullPicPushLive"})
 CALLBACK_EVENTS = frozenset(
@@ -191,6 +193,10 @@ def _check_values(spec: PullSpec) -> None:
         raise InvalidField("VodLocalMode", "VodLocalMode must be 0 or 1.")
     check_text("Comment", spec.comment, MAX_COMMENT)
     check_text("ExtraCmd", spec.extra_cmd, MAX_URL)
+    try:
+        slate(spec)
+    except ValueError:
+        raise InvalidField("ExtraCmd", f"ExtraCmd: {SLATE} takes {_listed(get_args(SlateMode))}.") from None
 
 
 def check_text(field: str, value: str, limit: int) -> None:
