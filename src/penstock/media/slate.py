@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import structlog
+
 from penstock.errors import MediaError
 from penstock.media.clocks import Clocks
 from penstock.media.election import Standing
@@ -15,13 +17,14 @@ from penstock.media.stream import Entry, Stream
 from penstock.media.timeline import Timeline
 from penstock.media.transport import OnEvent
 
+log = structlog.get_logger()
+
 #: The slate's id among a relay's sources.
 SLATE = "slate"
 #: After so many seconds of a source its frame rate is known, and its slate is made.
 KNOWN_AFTER = 3.0
 #: What a process missed that stood still for longer (seconds) is not sent later.
 MAX_LATE = 10.0
-
 #: How much later than decoded a picture of the slate may be shown (ms).
 LONGEST_DELAY = 500
 
@@ -143,6 +146,9 @@ class Slate:
                 self._still = await making
             except MediaError as error:
                 self._fail(error.message)
+            except Exception as error:
+                log.exception("a slate could not be made")
+                self._fail(f"internal error ({type(error).__name__})")
             self._making = None
             if self._still is not None:
                 self._keyframe = b""

@@ -97,6 +97,7 @@ class Stills:
         making = self._making.get(key)
         if making is None or (making.done() and (making.cancelled() or making.exception())):
             making = asyncio.get_running_loop().create_task(self._make(header, [keyframe], rate, fresh=True))
+            making.add_done_callback(lambda made: made.cancelled() or made.exception())  # there may be nobody to tell
             self._making[key] = making
         self._making.move_to_end(key)
         while len(self._making) > KEPT:
