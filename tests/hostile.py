@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from penstock.errors import MediaError
 from penstock.hub.streams import Name, Publication, Totals
-from penstock.media.flv import FlvReader
+from penstock.media.flv import FlvChunks
 from penstock.media.framing import flv_chunked, rtmp_play, rtmp_publish
 from penstock.media.lane import Lane
 from penstock.media.meter import Meter
@@ -284,11 +284,11 @@ async def source(data: bytes, rng: random.Random) -> Outcome:
 async def child(data: bytes, rng: random.Random) -> Outcome:
     """A pipe, or an HTTP server, from which FLV comes."""
     wire = Wire(data, rng)
-    reader = FlvReader()
+    reader = FlvChunks()
     return relay(wire, Connection(wire, wire, reader), reader, rng)  # type: ignore[arg-type]
 
 
-def relay(wire: Wire, connection: Connection, reader: ChunkReader | FlvReader, rng: random.Random) -> Outcome:
+def relay(wire: Wire, connection: Connection, reader: ChunkReader, rng: random.Random) -> Outcome:
     """Into Timeline and lane, and out to a destination."""
     stream, meter = Stream(wire), Meter()  # type: ignore[arg-type]
     timeline = Timeline(stream.push)
@@ -299,7 +299,7 @@ def relay(wire: Wire, connection: Connection, reader: ChunkReader | FlvReader, r
         timeline.push(type_, timestamp, payload, kind)
 
     connection.on_media = take
-    if isinstance(reader, ChunkReader) and rng.random() < 0.8:
+    if rng.random() < 0.8:
         lane = Lane(reader, timeline, stream, meter, open_=lambda: True, progressed=lambda: None)
         connection.shortcut = lane.run
     out = Wire(b"", rng)
@@ -307,7 +307,7 @@ def relay(wire: Wire, connection: Connection, reader: ChunkReader | FlvReader, r
     reason = serve(wire, connection)
     assert_rising(out.sent)
     headers = [*stream.headers.values(), *stream.extras.values()]
-    unread = reader.held if isinstance(reader, ChunkReader) else len(reader._buffer)
+    unread = reader.held + (len(reader._flv._buffer) if isinstance(reader, FlvChunks) else 0)
     early = sum(len(message[2]) for message in timeline._early)
     return Outcome(unread + connection.queued + sum(map(len, headers)) + early, reason)
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from penstock.media.flv import FlvError, FlvReader
+from penstock.media.flv import FlvChunks, FlvError, FlvReader
 from tests.media import clip
 from tests.packets import Clip
 from tests.rtmp_wire import AUDIO, DATA, VIDEO, Message, cut, flv_file, flv_tags
@@ -14,11 +14,14 @@ CLIP = Clip(seconds=1).messages()
 
 
 def read(data: bytes, size: int = 0) -> list[tuple[int, int, bytes]]:
-    """What the reader makes of bytes, `size` at a time."""
-    reader = FlvReader()
+    """What the reader makes of bytes, `size` at a time; and the one by way of chunks, if there is nothing to refuse."""
+    plain, chunks = FlvReader(), FlvChunks()
     found: list[tuple[int, int, bytes]] = []
+    again: list[tuple[int, int, bytes]] = []
     for piece in cut(data, size) if size else [data]:
-        reader.read(piece, found.append)
+        plain.read(piece, found.append)
+        chunks.read(piece, again.append)
+        assert again == found
     return found
 
 
@@ -43,7 +46,14 @@ def test_what_ffmpeg_writes_is_read() -> None:
 
 def test_times_have_32_bits() -> None:
     """The upper eight stand behind the others."""
-    messages = [Message(VIDEO, at, b"\x27\x01abc") for at in (0, 0xFFFFFF, 0x1000000, 0x80000000, 0xFFFFFFFF)]
+    times = (0, 0xFFFFFF, 0x1000000, 0x80000000, 0xFFFFFFFF, 0, 5, 4, 0xFFFFFF + 4)
+    messages = [Message(VIDEO, at, b"\x27\x01abc") for at in times]
+    assert read(flv_file(messages)) == as_read(messages)
+
+
+def test_large_tags_and_empty_ones_are_read() -> None:
+    """Also those that need several chunks."""
+    messages = [Message(type_, at, bytes(at)) for at in (0, 65535, 65536, 65537, 300_000) for type_ in (AUDIO, VIDEO)]
     assert read(flv_file(messages)) == as_read(messages)
 
 

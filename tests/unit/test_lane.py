@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.media.flv import FlvChunks
 from penstock.media.framing import rtmp_publish
 from penstock.media.lane import MIN_CHUNK_SIZE, Lane
 from penstock.media.meter import Meter
@@ -17,7 +18,7 @@ from penstock.media.rtmp.chunk import Message as Read
 from penstock.media.stream import Stream
 from penstock.media.timeline import Timeline
 from tests.packets import Clip
-from tests.rtmp_wire import Message, Parser, Writer
+from tests.rtmp_wire import Message, Parser, Writer, cut, flv_file
 
 
 class Wire:
@@ -39,14 +40,14 @@ class Wire:
 
 
 class Relay:
-    """A source's bytes on their way to receivers, ticked by hand, with or without the lane."""
+    """A source's bytes on their way to receivers, ticked by hand, with or without the lane; by RTMP, or as FLV."""
 
-    def __init__(self, *, fast: bool) -> None:
+    def __init__(self, *, fast: bool, flv: bool = False) -> None:
         self._dirty: list[Flushable] = []
         self.stream = Stream(self)  # type: ignore[arg-type]
         self.timeline = Timeline(self.stream.push)
         self.source, self.sink = Meter(), Meter()
-        self.fast = fast
+        self.fast, self.flv = fast, flv
         self.taken = 0
         self.connect()
 
@@ -56,7 +57,7 @@ class Relay:
 
     def connect(self) -> None:
         """A new connection of the source."""
-        self.reader = ChunkReader()
+        self.reader = FlvChunks() if self.flv else ChunkReader()
         self.timeline.switch()
         lane = Lane(self.reader, self.timeline, self.stream, self.source, open_=lambda: True, progressed=lambda: None)
         self.shortcut = lane.run if self.fast else None
@@ -149,6 +150,23 @@ def test_receivers_get_the_same_with_and_without_it(seed: int) -> None:
     assert results[0] == results[1]
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32))
+def test_receivers_get_the_same_of_flv(seed: int) -> None:
+    """As a child or a server sends it."""
+    rng = random.Random(seed)
+    source = [message for message in a_source(rng) if message.type in (AUDIO, VIDEO, DATA)]
+    ticks = pieces(flv_file(source), rng)
+    results = []
+    for fast in (False, True):
+        relay = Relay(fast=fast, flv=True)
+        wire = relay.join()
+        for data in ticks:
+            relay.tick(data)
+        results.append((wire.media, relay.source.video, relay.sink.audio, relay.timeline.end))
+    assert results[0] == results[1]
+
+
 def written(source: list[Message], chunk_size: int, absolute: bool, rng: random.Random) -> bytes:
     """A source's bytes: headers of type 0 alone, as our hub's, or short ones; now and then chunks are interleaved."""
     writer = Writer()
@@ -169,6 +187,19 @@ def test_steady_flow_takes_it() -> None:
 
     for message in (replace(message, csid={DATA: 5, VIDEO: 6, AUDIO: 4}[message.type]) for message in source):
         relay.tick(written([message], MIN_CHUNK_SIZE, True, random.Random(1)))
+
+    assert relay.taken < 0.05 * len(source)
+    assert len(wire.media) >= len(source) - 5
+
+
+def test_steady_flow_of_flv_takes_it() -> None:
+    """The same of a child's."""
+    relay = Relay(fast=True, flv=True)
+    wire = relay.join()
+    source = Clip(seconds=4, b_frames=2).messages()
+
+    for data in cut(flv_file(source), 100):
+        relay.tick(data)
 
     assert relay.taken < 0.05 * len(source)
     assert len(wire.media) >= len(source) - 5

@@ -9,7 +9,7 @@ from penstock.errors import MediaError, SourceError
 from penstock.media.child import Child, Children
 from penstock.media.conceal import conceal
 from penstock.media.direct import Srt
-from penstock.media.flv import FlvReader
+from penstock.media.flv import FlvChunks
 from penstock.media.posing import Posing
 from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Connection, OnMessage, Pump
@@ -136,7 +136,7 @@ async def take(
             return Ending(None, f"no media within {PATIENCE} s")
         except MediaError as error:
             return Ending(None, error.message)
-        connection = pump.add(child.sock, FlvReader(), on_media=on_media)
+        connection = pump.add(child.sock, FlvChunks(), on_media=on_media)
         connected(connection)
         try:
             reason = await connection.wait_closed()

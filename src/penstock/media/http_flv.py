@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from penstock.errors import MediaError, SourceError
-from penstock.media.flv import FlvReader
+from penstock.media.flv import FlvChunks
 from penstock.media.http import Response, get
 from penstock.media.pump import OnMessage, Pump
 from penstock.media.rtmp.chunk import Shortcut, Take
@@ -48,23 +48,19 @@ class HttpFlvSource:
         raise SourceError(reason or "ended")
 
 
-class BodyReader:
-    """Turns what comes through the socket into messages, as `FlvReader` does once the transfer coding is off."""
+class BodyReader(FlvChunks):
+    """Turns what comes through the socket into messages, once the transfer coding is off."""
 
     def __init__(self, response: Response) -> None:
+        super().__init__()
         self._response = response
-        self._flv = FlvReader()
 
-    def read(self, data: bytes | memoryview, take: Take, shortcut: Shortcut | None = None) -> None:
+    def read(self, data: bytes | bytearray | memoryview, take: Take, shortcut: Shortcut | None = None) -> None:
         """Hand each message that `data` completes to `take`. Raise `SourceError` at the end, or if it is not FLV."""
         try:
-            self._flv.read(self._response.decode(bytes(data)), take, shortcut)
+            super().read(self._response.decode(bytes(data)), take, shortcut)
         except MediaError as error:
             named = self._response.media_type
             raise SourceError(error.message + (f" (the server calls it {named})" if named else "")) from error
         if self._response.ended:
             raise SourceError("the server has ended the stream")
-
-    def acknowledgement(self) -> bytes:
-        """Return what the peer is to be told of what it has sent: nothing, over HTTP."""
-        return b""
