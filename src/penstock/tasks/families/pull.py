@@ -1,4 +1,4 @@
-"""The family ``pull``: takes a live source and pushes it to RTMP, from its start time to its end time.
+"""The family ``pull``: takes a live source and pushes it on, from its start time to its end time.
 
 All here is pure: what a caller asks for (`PullSpec`, `PullChange`; `pull_rules` says what is wrong with it), what a
 worker should run (`plan`) and what is truly going on (`run_status`).
