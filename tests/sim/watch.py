@@ -5,7 +5,7 @@ from collections.abc import Callable
 from struct import pack
 from zlib import crc32
 
-from penstock.media.packet import SILENT_AAC
+from penstock.media.silence import SILENT_AAC
 from tests.rtmp_wire import AUDIO, VIDEO
 from tests.sim.encoder import STAMP, Encoder
 from tests.sim.peers import Publisher

@@ -7,11 +7,11 @@ from itertools import pairwise
 from penstock.media.packet import (
     AUDIO,
     DATA,
-    SILENT_AAC,
     VIDEO,
     Kind,
     kind_of,
 )
+from penstock.media.silence import SILENT_AAC
 from penstock.media.timeline import Timeline
 from tests.packets import Clip, cts_of, number_of
 from tests.rtmp_wire import Message
@@ -101,10 +101,10 @@ class Output:
         return found
 
 
-def with_mp3(clip: Clip) -> list[Message]:
-    """A clip whose sound is MP3."""
+def with_pcm(clip: Clip) -> list[Message]:
+    """A clip whose sound is PCM."""
     source = replace(clip, audio=False).messages()[1:]
-    source += [Message(AUDIO, 26 * at, b"\x2f\xff\xfb" + bytes(20)) for at in range(76)]
+    source += [Message(AUDIO, 26 * at, b"\x3f" + bytes(22)) for at in range(76)]
     return sorted(source, key=lambda m: m.timestamp)
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.app import transports, viewers
-from penstock.media.packet import SILENT_AAC
 from penstock.media.plan import Plan, Sink, Source
 from penstock.media.pump import Pump
+from penstock.media.silence import SILENT_AAC
 from penstock.media.still import Stills
 from penstock.net import Policy
 from penstock.tasks.model import Observed, State

@@ -133,22 +133,6 @@ def test_an_aac_header_says_rate_and_channels(header: str, config: tuple[int, in
     assert packet.aac_config(bytes.fromhex(header)) == config
 
 
-@pytest.mark.parametrize("header", ["af001190", "af001208", "906d7034611190"])
-def test_silence_is_of_the_headers_own_kind(header: str) -> None:
-    """AAC in FLV's layout and in the enhanced one, mono and stereo."""
-    silence = packet.silent_frame(bytes.fromhex(header))
-    assert silence is not None
-    assert packet.kind_of(AUDIO, silence) is Kind.SOUND
-    assert packet.codec_name(AUDIO, silence) == "aac"
-    assert silence.endswith(packet.SILENT_AAC[1 if header == "af001208" else 2])
-
-
-def test_nobody_knows_silence_under_other_headers() -> None:
-    """Six channels, Opus, nothing."""
-    for header in (packets.aac_header(channels=6), b"\x90OpusOpusHead", b""):
-        assert packet.silent_frame(header) is None
-
-
 def test_extra_headers_replace_only_their_own_kind() -> None:
     """By message type, track and what they configure."""
     payloads = [MESSAGES[what] for what in ("header of another track", "enhanced HEVC metadata")]
@@ -167,7 +151,7 @@ def test_any_bytes_are_something(type_: int, payload: bytes) -> None:
     kind = packet.kind_of(type_, payload)
     packet.codec_name(type_, payload)
     packet.aac_config(payload)
-    packet.silent_frame(payload)
+    packet.sound_body(payload)
     packet.track_of(type_, payload)
     packet.extra_key(type_, payload)
     if kind in (Kind.KEYFRAME, Kind.FRAME):

@@ -9,15 +9,15 @@ from penstock.media.packet import (
     AUDIO,
     DATA,
     DEFAULT_AUDIO_HEADER,
-    SILENT_AAC,
     VIDEO,
     Kind,
 )
+from penstock.media.silence import SILENT_AAC
 from penstock.media.timeline import HEADER_PATIENCE, MAX_EARLY
 from tests import packets
 from tests.packets import Clip, aac_header, cts_of, number_of
 from tests.rtmp_wire import Message, amf
-from tests.unit.output import CLIP, SOUND_STEP, Output, is_silence, rises, with_mp3
+from tests.unit.output import CLIP, SOUND_STEP, Output, is_silence, rises, with_pcm
 
 # -- the first source
 
@@ -160,10 +160,10 @@ def test_announced_sound_that_fails_to_come_is_filled_one_second_behind() -> Non
 
 
 def test_sound_of_a_codec_without_header_is_not_announced_as_aac() -> None:
-    """MP3 and G.711 have no header; silence cannot be made for them, and is not needed."""
-    out = Output().play(with_mp3(CLIP))
+    """PCM has no header; silence is not made for it, and is not needed."""
+    out = Output().play(with_pcm(CLIP))
     assert out.headers == [packets.AVC_HEADER]
-    assert {payload[0] for _, payload in out.of(Kind.SOUND)} == {0x2F}
+    assert {payload[0] for _, payload in out.of(Kind.SOUND)} == {0x3F}
 
 
 def test_a_source_without_pictures_begins_on_its_first_sound() -> None:

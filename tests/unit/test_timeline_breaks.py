@@ -8,7 +8,7 @@ from penstock.media.packet import DEFAULT_AUDIO_HEADER, VIDEO, Kind
 from tests import packets
 from tests.packets import Clip, aac_header
 from tests.rtmp_wire import Message
-from tests.unit.output import CLIP, Output, with_mp3
+from tests.unit.output import CLIP, Output, with_pcm
 
 
 def hevc(clip: Clip) -> list[Message]:
@@ -65,34 +65,34 @@ def test_silence_after_a_break_has_the_new_length() -> None:
 
 def test_sound_without_a_header_cannot_follow_sound_that_has_one() -> None:
     """Nobody would know it from AAC; the new connection has no AAC header."""
-    out = Output().play(CLIP).play(with_mp3(CLIP))
-    assert out.breaks == ["the codec changes from aac to mp3"]
+    out = Output().play(CLIP).play(with_pcm(CLIP))
+    assert out.breaks == ["the codec changes from aac to pcm_s16le"]
     before, after = out.parts()
     assert all(payload[0] == 0xAF for _, payload in before.of(Kind.SOUND))
-    assert {payload[0] for _, payload in after.of(Kind.SOUND)} == {0x2F}
+    assert {payload[0] for _, payload in after.of(Kind.SOUND)} == {0x3F}
     assert after.headers == [packets.AVC_HEADER]
 
 
-def test_a_source_that_turns_from_aac_to_mp3_is_a_break() -> None:
+def test_a_source_that_turns_from_aac_to_pcm_is_a_break() -> None:
     """Also without a new connection of its own."""
-    turned = [replace(m, timestamp=m.timestamp + 2000) for m in with_mp3(CLIP)]
+    turned = [replace(m, timestamp=m.timestamp + 2000) for m in with_pcm(CLIP)]
     out = Output().play(CLIP).play(turned, switch=False)
-    assert out.breaks == ["the codec changes from aac to mp3"]
+    assert out.breaks == ["the codec changes from aac to pcm_s16le"]
 
 
 def test_aac_cannot_follow_sound_without_a_header() -> None:
     """On the new connection it is announced."""
-    out = Output().play(with_mp3(CLIP)).play(CLIP)
-    assert out.breaks == ["the codec changes from mp3 to aac"]
+    out = Output().play(with_pcm(CLIP)).play(CLIP)
+    assert out.breaks == ["the codec changes from pcm_s16le to aac"]
     _, after = out.parts()
     assert after.headers == [packets.AVC_HEADER, aac_header()]
     assert {payload[0] for _, payload in after.of(Kind.SOUND)} == {0xAF}
 
 
-def test_a_source_without_sound_after_mp3_is_given_silence_that_exists() -> None:
-    """There is none for MP3: receivers that were told of sound would wait for it."""
-    out = Output().play(with_mp3(CLIP)).play(Clip(audio=False, seconds=4))
-    assert out.breaks == ["the codec changes from mp3 to aac"]
+def test_a_source_without_sound_after_pcm_is_given_silence_that_exists() -> None:
+    """There is none for PCM: receivers that were told of sound would wait for it."""
+    out = Output().play(with_pcm(CLIP)).play(Clip(audio=False, seconds=4))
+    assert out.breaks == ["the codec changes from pcm_s16le to aac"]
     _, after = out.parts()
     assert after.headers == [packets.AVC_HEADER, DEFAULT_AUDIO_HEADER]
     assert len(after.silences) > 100
@@ -109,11 +109,11 @@ def test_another_picture_codec_without_sound_keeps_the_silent_track() -> None:
 
 def test_holding_sound_that_has_no_silence_leaves_a_hole_as_long() -> None:
     """The output keeps step with the wall."""
-    out = Output().play(with_mp3(CLIP))
+    out = Output().play(with_pcm(CLIP))
     end = out.timeline.end
     assert end is not None
     out.timeline.hold(end + 5000)
     assert out.silences == []
-    out.play(with_mp3(CLIP))
+    out.play(with_pcm(CLIP))
     assert out.largest_step() == pytest.approx(5000, abs=100)
     assert out.breaks == []

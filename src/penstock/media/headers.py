@@ -13,8 +13,8 @@ from penstock.media.packet import (
     aac_config,
     codec_name,
     extra_key,
-    silent_frame,
 )
+from penstock.media.silence import Silence, duration, silence
 
 
 class Emit(Protocol):
@@ -42,8 +42,10 @@ class Headers:
         #: Extra headers by `extra_key`.
         self._extras: dict[tuple[int, int, int], bytes] = {}
         self._sent_extras: dict[tuple[int, int, int], bytes] = {}
-        #: Duration of an AAC frame in ms under the header in force.
+        #: How long a sound lasts, in ms: one under the header in force, or the newest.
         self.sound = 1024_000 / 48_000
+        #: What can be sent instead of sound; None: there is none of the kind that receivers were told of.
+        self.silence: Silence | None = None
 
     def switch(self) -> None:
         """Begin a new source, which has announced nothing yet."""
@@ -66,6 +68,8 @@ class Headers:
 
     def send(self, type_: int, dts: int, payload: bytes = b"") -> None:
         """Send what must come before media of this kind, `payload`: the headers that differ from those last sent."""
+        if type_ == AUDIO and payload:
+            self.sound = duration(payload) or self.sound
         header = self.announced.get(type_)
         if header and type_ == AUDIO and payload and payload[0] >> 4 != header[0] >> 4:
             del self.announced[AUDIO]  # it went over to a codec that has no header
@@ -84,11 +88,12 @@ class Headers:
             if type_ == VIDEO and AUDIO in self.sent:
                 self.announced.setdefault(AUDIO, self.sent[AUDIO])  # for silence, if the source has no sound
             self.sent, self._sent_metadata, self._told, self._sent_extras = {}, None, {}, {}
+            self.silence = None
             # The new connection begins with all headers of the source: what changes with this one breaks nothing more.
             self._send_headers([VIDEO, AUDIO], dts)
         elif header is not None:
             self._send_headers([type_], dts)
-        self._told[type_] = told
+        self._tell(type_, told)
 
     def _send_headers(self, types: list[int], dts: int) -> None:
         """Send these headers, and metadata before them, as far as they are known and differ from those last sent."""
@@ -100,21 +105,19 @@ class Headers:
             if header is not None and header != self.sent.get(type_):
                 self._emit(type_, dts, header, Kind.HEADER)
                 self.sent[type_] = header
-                self._told[type_] = header
+                self._tell(type_, header)
                 self._sent_extras = {key: extra for key, extra in self._sent_extras.items() if key[0] != type_}
-                if type_ == AUDIO and (config := aac_config(header)) is not None:
-                    self.sound = 1024_000 / config[0]
+
+    def _tell(self, type_: int, told: bytes) -> None:
+        self._told[type_] = told
+        if type_ == AUDIO:
+            self.sound, self.silence = duration(told) or self.sound, silence(told)
 
     def _send_extras(self, type_: int, dts: int) -> None:
         for key, payload in self._extras.items():
             if key[0] == type_ and self._sent_extras.get(key) != payload:
                 self._emit(type_, dts, payload, Kind.EXTRA_HEADER)
                 self._sent_extras[key] = payload
-
-    def silent_frame(self) -> bytes | None:
-        """Return a sound message of digital silence under the header in force; None if there is none of its kind."""
-        header = self.sent.get(AUDIO)
-        return None if header is None else silent_frame(header)
 
 
 def incompatibility(type_: int, before: bytes, after: bytes) -> str:

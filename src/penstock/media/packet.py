@@ -92,8 +92,6 @@ SET_DATA_FRAME = b"\x02\x00\x0d@setDataFrame"
 MAX_HEADER = 1 << 20
 #: Extra headers that are kept of one stream, at most.
 MAX_EXTRAS = 64
-#: One AAC-LC frame of digital silence (1024 samples) by channel count; decodes to -inf dB at 44.1 and 48 kHz.
-SILENT_AAC = {1: bytes.fromhex("00c800802380"), 2: bytes.fromhex("210049900219002380")}
 _ENHANCED_AAC = b"\x90mp4a"
 #: The audio header given to a stream whose source has no sound: AAC-LC, 48 kHz, stereo.
 DEFAULT_AUDIO_HEADER = bytes.fromhex("af001190")
@@ -268,6 +266,17 @@ def codec_name(message_type: int, payload: bytes) -> str:
     return _SOUND_FORMATS.get(payload[0] >> 4, "")
 
 
+def sound_body(payload: bytes) -> bytes:
+    """Return the coded sound in an audio message of one track whose codec has no packet types of its own (all but AAC).
+
+    Empty if there is none.
+    """
+    if not payload or not _is_enhanced(AUDIO, payload):
+        return payload[1:]
+    tag = _tag_of(AUDIO, payload)
+    return b"" if tag is None or tag.body is None or tag.packet != _CODED_FRAMES else payload[tag.body :]
+
+
 def aac_config(header: bytes) -> tuple[int, int] | None:
     """Return (sample rate in Hz, channels) of an AAC audio header; None if it is not one.
 
@@ -285,12 +294,3 @@ def aac_config(header: bytes) -> tuple[int, int] | None:
     if index >= len(_SAMPLE_RATES):
         return None
     return _SAMPLE_RATES[index], config[1] >> 3 & 15
-
-
-def silent_frame(header: bytes) -> bytes | None:
-    """Return an audio message of digital silence under this header; None if there is none of its kind."""
-    config = aac_config(header)
-    frame = None if config is None else SILENT_AAC.get(config[1])
-    if frame is None:
-        return None
-    return (b"\x91mp4a" if header.startswith(_ENHANCED_AAC) else header[:1] + b"\x01") + frame

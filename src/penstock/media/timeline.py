@@ -8,7 +8,7 @@ modulo 2^32). The rules, measured on real receivers:
   the sound ended. A stream without pictures is fixed on its first sound.
 * DTS rises strictly per kind. A frame that would not is sent 1 ms after its predecessor and its composition
   time grows by as much, so that its PTS stays ("squeeze").
-* Sound older than K, or overlapping sound already sent, is dropped; a hole is filled with silent AAC frames.
+* Sound older than K, or overlapping sound already sent, is dropped; a hole is filled with silence.
 * Both tracks are there from the first packet: a source without sound gets a silent AAC track.
 * Codec headers and metadata are sent when they differ from those last sent.
 * A clock that steps by less than -1 s or more than +2 s inside a source goes on as if it had not; its relation to
@@ -124,7 +124,7 @@ class Timeline:
     def can_be_silent(self) -> bool:
         """Whether silence can follow the sound that was sent, over the same connection."""
         self._settle()
-        return self._audio_end is None or self._headers.silent_frame() is not None
+        return self._audio_end is None or self._headers.silence is not None
 
     @property
     def on_air(self) -> bool:
@@ -173,7 +173,7 @@ class Timeline:
         if self._audio_end is None:
             return
         self._fill(until)
-        if self._headers.silent_frame() is None:
+        if self._headers.silence is None:
             self._audio_end = max(self._audio_end, until)
 
     def stand(self, until: float) -> None:
@@ -363,10 +363,10 @@ class Timeline:
             if AUDIO not in self._headers.announced and has_sound:
                 return  # its sound has no header, as MP3 and G.711
             self._announce_silence(dts)
-            if self._headers.silent_frame() is None:
+            if self._headers.silence is None:
                 return
             self._audio_end = float(dts)
-        elif self._headers.silent_frame() is None and not has_sound and dts - self._audio_end > SOUND_PATIENCE:
+        elif self._headers.silence is None and not has_sound and dts - self._audio_end > SOUND_PATIENCE:
             self._announce_silence(dts)  # after sound of a kind that has no silence
         self._fill(dts - SOUND_PATIENCE if self._has_own_sound else dts)
 
@@ -395,14 +395,15 @@ class Timeline:
 
     def _fill(self, until: float) -> None:
         assert self._audio_end is not None
-        if self._audio_end + self._headers.sound / 2 > until or (frame := self._headers.silent_frame()) is None:
+        silence = self._headers.silence
+        if silence is None or self._audio_end + silence.duration / 2 > until:
             return
         self._audio_end = max(self._audio_end, until - MAX_FILL)
-        while self._audio_end + self._headers.sound / 2 <= until:
+        while self._audio_end + silence.duration / 2 <= until:
             dts = round(self._audio_end)
             if self._audio_dts is not None and dts <= self._audio_dts:
                 dts = self._audio_dts + 1
-            self._emit(AUDIO, dts, frame, Kind.SOUND)
+            self._emit(AUDIO, dts, silence.message, Kind.SOUND)
             self._audio_dts = dts
-            self._audio_end += self._headers.sound
+            self._audio_end += silence.duration
             self.silent += 1
