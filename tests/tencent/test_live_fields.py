@@ -131,6 +131,17 @@ def test_a_second_destination_is_changed_and_cleared(client: Client) -> None:
     assert described(client, task_id)["BackupToUrl"] == ""
 
 
+def test_a_task_is_never_its_own_source(client: Client) -> None:
+    """Whichever key is in its URL."""
+    to = wish()
+    stream = f"rtmp://{to['DomainName']}:1935/{to['AppName']}/{to['StreamName']}"
+    code, message = client.refused("CreateLivePullStreamTask", **wish(SourceUrls=[stream]))
+    assert (code, "pulls from" in message) == ("InvalidParameter.InvalidToUrl", True)
+    task_id = created(client)
+    code, _ = client.refused(MODIFY, TaskId=task_id, Operator="a", SourceUrls=[f"{stream}?key=1"])
+    assert code == "InvalidParameter.InvalidToUrl"
+
+
 def test_a_task_that_has_ended_runs_again_with_a_later_end_alone(client: Client, endpoint: Endpoint) -> None:
     task_id = created(client, EndTime=at(minutes=2))
     endpoint.ahead_ms = 150_000

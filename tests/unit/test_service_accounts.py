@@ -2,9 +2,11 @@
 
 import pytest
 
-from penstock.errors import ServiceNotActive, TaskNotFound, ToUrlForbidden
+from penstock.errors import InvalidBackupToUrl, InvalidToUrl, ServiceNotActive, TaskNotFound, ToUrlForbidden
 from penstock.store.sql import SqlStore
 from penstock.tasks.accounts import add_domain, set_service
+from penstock.tasks.families import pull
+from penstock.tasks.families.pull import PullChange
 from penstock.tasks.model import Area, ServiceName, ServiceState
 from tests.unit.making import NOW, add_account
 from tests.unit.world import World
@@ -73,6 +75,69 @@ class TestDomains:
         task_id = await world.create(first, **HUB)
         await add_domain(world.store, "hub.example", "second", area=Area.GLOBAL)
         await world.modify(first, task_id, status="pause")
+
+
+class TestLoops:
+    """A task is never its own source."""
+
+    PULLED = "rtmp://hub.example/live/a?key=1"
+
+    @pytest.mark.parametrize(
+        ("source", "destination"),
+        [
+            (PULLED, "rtmp://hub.example/live/a"),
+            (PULLED, "rtmp://LOCALHOST/live/a?key=2"),
+            ("http://localhost/live/a.flv?token=1", "rtmp://hub.example/live/a"),
+            ("rtmp://h.example/live/a", "rtmp://H.example:1935/live/a?key=1"),
+            ("rtsp://h.example/live/a", "rtsp://h.example:554/live/a"),
+            ("srt://h.example:9000?streamid=a", "srt://h.example:9000?streamid=a"),
+        ],
+    )
+    async def test_destination_that_is_the_source_is_refused(
+        self, world: World, first: int, source: str, destination: str
+    ) -> None:
+        """However the hub and its stream are spelled."""
+        with pytest.raises(InvalidToUrl, match="the task itself pulls from"):
+            await world.create(first, source_urls=(source,), to_url=destination)
+        with pytest.raises(InvalidBackupToUrl, match="the task itself pulls from"):
+            await world.create(first, source_urls=(source,), backup_to_url=destination)
+        with pytest.raises(InvalidToUrl):
+            await world.create(
+                first, backup_source_type="PullLivePushLive", backup_source_url=source, to_url=destination
+            )
+        task_id = await world.create(first, source_urls=(source,))
+        with pytest.raises(InvalidToUrl):
+            await world.modify(first, task_id, to_url=destination)
+        await world.modify(first, task_id, source_urls=("rtmp://other.example/live/a",), to_url=destination)
+        with pytest.raises(InvalidToUrl):
+            await world.modify(first, task_id, source_urls=(source,))
+
+    @pytest.mark.parametrize(
+        "destination",
+        [
+            "rtmp://hub.example/live/b",
+            "rtmp://hub.example/other/a",
+            "rtmp://h.example/live/a",
+            "rtmps://hub.example/live/a",
+        ],
+    )
+    async def test_another_stream_is_another_one(self, world: World, first: int, destination: str) -> None:
+        await world.create(first, source_urls=(self.PULLED,), to_url=destination)
+
+    async def test_stream_of_another_account_is_another_one(self, world: World, first: int, second: int) -> None:
+        """Of the same name, at the same hub."""
+        await add_domain(world.store, "localhost", "second", area=Area.GLOBAL)
+        await world.create(second, source_urls=(self.PULLED,), to_url="rtmp://localhost/live/a")
+
+    async def test_task_of_before_can_be_paused(self, world: World, first: int) -> None:
+        """The rule is asked where a source or a destination changes."""
+        task_id = await world.create(first, source_urls=(self.PULLED,), to_url="rtmp://localhost/live/b")
+        task = (await world.tasks.status(first, task_id)).task
+        old = pull.encode(pull.apply(pull.decode(task.spec), PullChange(to_url="rtmp://localhost/live/a")))
+        await world.store.write(lambda tx: tx.change_task(task.key, at=NOW, by="", spec=old))
+        await world.modify(first, task_id, status="pause", comment="mend me")
+        with pytest.raises(InvalidToUrl):
+            await world.modify(first, task_id, backup_to_url="")
 
 
 class TestServiceStates:

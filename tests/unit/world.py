@@ -36,8 +36,8 @@ class World:
     def waiting(self, cost: int = 1) -> str:
         return ""
 
-    def is_hub(self, host: str, port: int | None) -> bool:
-        return host == "hub.example"
+    def is_hub(self, host: str, port: int | None, scheme: str = "rtmp") -> bool:
+        return host in ("hub.example", "localhost") and scheme in ("rtmp", "http")
 
     async def check(self, host: str, port: int | None) -> None:
         self.asked.append((host, port))

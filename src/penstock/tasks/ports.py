@@ -331,7 +331,7 @@ class AddressCheck(Protocol):
         """Raise `AddressRefused` if the address is forbidden; a name that does not resolve now passes."""
         ...
 
-    def is_hub(self, host: str, port: int | None) -> bool:
+    def is_hub(self, host: str, port: int | None, scheme: str = "rtmp") -> bool:
         """Whether this means our own hub."""
         ...
 

@@ -6,6 +6,7 @@ Whatever a caller may not do is a `penstock.errors.Refused`.
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import SplitResult
 
 from penstock.errors import (
     AccountNotFound,
@@ -87,7 +88,7 @@ class PullTasks:
         """Make a task and return its TaskId: `specify_task_id`, or else a number of our own.
 
         Raise `TooManyTasks` at the account's limit, `InvalidTaskId` for an id that is taken or malformed,
-        `ToUrlForbidden` for a destination of another account, and what `pull_rules.check` and `pull_rules.span` raise.
+        `ToUrlForbidden` for a destination of another account, and what the checks of `pull_rules` raise.
         """
         pull_rules.check_text("Operator", operator, MAX_OPERATOR)
         if specify_task_id and not _TASK_ID.fullmatch(specify_task_id):
@@ -105,6 +106,7 @@ class PullTasks:
                 raise TooManyTasks
             self._check_owner(tx, account_id, pull_rules.destination_address(spec))
             self._check_owner(tx, account_id, pull_rules.backup_destination_address(spec))
+            self._check_loop(tx, spec)
             task = tx.insert_task(
                 account_id=account_id,
                 family=pull.FAMILY,
@@ -129,7 +131,7 @@ class PullTasks:
         """Change a task; what is not given stays. A change of EndTime alone leaves the media alone.
 
         Raise `TaskNotFound`, `Conflict` if Status is given for a task that has ended, `ToUrlForbidden` for
-        a new destination of another account, and what `pull_rules.check` and `pull_rules.span` raise.
+        a new destination of another account, and what the checks of `pull_rules` raise.
         """
         pull_rules.check_text("Operator", operator, MAX_OPERATOR)
 
@@ -150,6 +152,8 @@ class PullTasks:
                 self._check_owner(tx, account_id, pull_rules.destination_address(spec))
             if change.backup_to_url:
                 self._check_owner(tx, account_id, pull_rules.backup_destination_address(spec))
+            if change.moves_media():
+                self._check_loop(tx, spec)
             moved = change.start_time is not None or change.end_time is not None
             start_at, end_at = (
                 pull_rules.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
@@ -267,6 +271,16 @@ class PullTasks:
         host, port = address
         if domain_owner(tx, host, is_hub=self._addresses.is_hub(host, port)) not in (None, account_id):
             raise ToUrlForbidden(f"The domain {host} belongs to another account.")
+
+    def _check_loop(self, tx: Tx, spec: PullSpec) -> None:
+        """Raise `InvalidToUrl` or `InvalidBackupToUrl` if a task would push to a stream that it pulls from."""
+
+        def whose(parts: SplitResult) -> int | None:
+            host = parts.hostname or ""
+            is_hub = self._addresses.is_hub(host, parts.port, parts.scheme)
+            return domain_owner(tx, host, is_hub=True) if is_hub else None
+
+        pull_rules.check_loop(spec, whose)
 
 
 async def list_tasks(

@@ -103,6 +103,11 @@ class PullChange(Struct):
         values = msgspec.structs.asdict(self)
         return {name: value for name, value in values.items() if value is not None}
 
+    def moves_media(self) -> bool:
+        """Whether a source or a destination is to change."""
+        urls = (self.source_urls, self.backup_source_url, self.to_url, self.backup_to_url)
+        return any(url is not None for url in urls)
+
 
 class RunStatus(Struct):
     """What can truthfully be said about a task's run."""

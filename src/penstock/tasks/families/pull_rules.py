@@ -1,6 +1,6 @@
 """What may be asked for of a pull task. Pure: whether an address may be reached is the network policy's question."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import get_args
 from urllib.parse import SplitResult
 
@@ -99,6 +99,26 @@ def backup_destination_address(spec: PullSpec) -> tuple[str, int | None] | None:
     if _stream(parts) == _stream(_sink_parts(destination(spec))):
         raise InvalidBackupToUrl("BackupToUrl names the stream that the task pushes to already.")
     return parts.hostname or "", parts.port
+
+
+def check_loop(spec: PullSpec, whose: Callable[[SplitResult], int | None]) -> None:
+    """Raise `InvalidToUrl` or `InvalidBackupToUrl` if a task would push to a stream that it pulls from.
+
+    `whose` says to which account the streams of our own hub belong that a URL means; None: it means another server.
+    """
+
+    def stream(url: str) -> tuple[object, ...]:
+        parts = split_url(url, SOURCE_SCHEMES | SINK_SCHEMES)
+        account = whose(parts)
+        if account is None:
+            return parts.scheme, *_stream(parts)
+        return account, parts.path.strip("/").removesuffix(".flv" if parts.scheme == "http" else "")
+
+    pulled = {stream(url) for url in (*spec.source_urls, spec.backup_source_url) if url}
+    if stream(destination(spec)) in pulled:
+        raise InvalidToUrl("The destination is a stream that the task itself pulls from.")
+    if spec.backup_to_url and stream(spec.backup_to_url) in pulled:
+        raise InvalidBackupToUrl("BackupToUrl is a stream that the task itself pulls from.")
 
 
 def callback_address(spec: PullSpec) -> tuple[str, int | None] | None:
