@@ -85,7 +85,7 @@ class Relay:
 
 
 def a_source(rng: random.Random) -> list[Message]:
-    """A source with all that may happen to one: sizes, jumps, wraps, holes, headers again, control in between."""
+    """A source with all that may happen to one: sizes, clocks that jump, wrap or part, holes, control in between."""
     clip = Clip(
         seconds=rng.uniform(1, 4),
         frame=rng.choice([40, 1000 / 30, 20]),
@@ -97,18 +97,20 @@ def a_source(rng: random.Random) -> list[Message]:
     same = rng.random() < 0.5
     trouble = rng.choice([0, 0, 0.01, 0.1])
     messages = []
-    shift = 0
+    shift = {DATA: 0, VIDEO: 0, AUDIO: 0}
     for message in clip.messages():
         csid = {DATA: 5, VIDEO: 6, AUDIO: 6 if same else 4}[message.type]
         payload = message.payload
         if len(payload) > 5 and payload[1] == 1:
             payload += rng.randbytes(rng.choice([0, 10, 3000, 9000]))
         if rng.random() < trouble:
-            shift += rng.choice([-5000, -30, 1, 15, 60, 2500, 3_600_000])
+            step = rng.choice([-5000, -30, 1, 15, 60, 2500, 3_600_000])
+            for kind in rng.choice([[VIDEO, AUDIO], [VIDEO], [AUDIO]]):
+                shift[kind] += step
         if rng.random() < trouble:
             messages.append(Message(rng.choice([3, 4, 20]), 0, b"\2\0\1x", csid=2))
         if rng.random() >= trouble / 2:
-            time = (message.timestamp + shift) % 2**32
+            time = (message.timestamp + shift[message.type]) % 2**32
             messages.append(replace(message, timestamp=time, payload=payload, csid=csid))
     return messages
 

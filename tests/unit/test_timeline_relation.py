@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -96,21 +97,31 @@ def test_sound_jumps_where_that_of_the_source_before_still_runs() -> None:
     assert relation(out, source, after=1000) == 0
 
 
-@pytest.mark.parametrize("jump", [0, HOUR, -HOUR])
-@pytest.mark.parametrize("lost", [0, 1500, 2900])
-def test_the_output_keeps_step_with_the_wall_clock(lost: int, jump: int) -> None:
-    """More than a step may be counts as a jump; how much of it was lost on the way, the wall clock tells."""
+@pytest.mark.parametrize("lost", [2100, 2900])
+@pytest.mark.parametrize("at", [2000, 2015])
+def test_a_step_as_long_as_the_silence_before_it_is_none(at: int, lost: int) -> None:
+    """So much was lost on the way; the output keeps step with the wall clock."""
     source = CLIP.messages()
-    messages = without(source, after=2000, until=2000 + lost)
-    times = [m.timestamp - BEGUN + 60 for m in messages]  # it takes a while to come here
+    messages = without(source, after=at, until=at + lost)
+    silent = 0
     out = Output()
-    out.timeline = Timeline(lambda *entry: out.entries.append(entry), due=lambda: float(now))
-    for at, message in zip(times, jumping(messages, (2001, jump, BOTH)), strict=True):
-        now = at
+    out.timeline = Timeline(lambda *entry: out.entries.append(entry), silence=lambda: float(silent))
+    for before, message in pairwise([messages[0], *messages]):
+        silent = message.timestamp - before.timestamp - 700  # it came as late as that
         out.play([message], switch=False)
-    assert out.timeline.end == pytest.approx(8000, abs=100)
-    assert relation(out, source, after=6000) == 0
+    assert out.timeline.jumps == 0
+    assert relation(out, source, after=0) == 0
     assert out.largest_sound_step() <= 2.5 * SOUND_STEP + 1
+
+
+@pytest.mark.parametrize("alone", [VIDEO, AUDIO])
+def test_a_clock_jumps_by_more_than_the_silence_before(alone: int) -> None:
+    """It is a jump."""
+    source = CLIP.messages()
+    out = Output()
+    out.timeline = Timeline(lambda *entry: out.entries.append(entry), silence=lambda: 2500.0)
+    out.play(jumping(source, (2000, 4000, [alone])), switch=False)
+    assert abs(relation(out, source, after=2500)) <= 1
 
 
 def stand_by(source: Standby, messages: Iterable[Message]) -> None:

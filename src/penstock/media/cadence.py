@@ -19,6 +19,8 @@ class Cadence:
     def __init__(self) -> None:
         self._last: float | None = None
         self._began: float | None = None
+        #: The newest.
+        self.pause = 0.0
         #: When the window that fills began, its longest pause, and that of the one before.
         self._window = 0.0
         self._longest = 0.0
@@ -27,10 +29,12 @@ class Cadence:
     def begin(self) -> None:
         """A new connection: the pause before it is not the source's."""
         self._last = None
+        self.pause = 0.0
 
     def moved(self, now: float) -> None:
         """Media time has moved on."""
         last, self._last = self._last, now
+        self.pause = 0.0 if last is None else now - last
         if last is None:
             if self._began is None:
                 self._began = self._window = now

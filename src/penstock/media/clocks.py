@@ -68,14 +68,14 @@ class Clocks:
         if (config := aac_config(header)) is not None:
             self[AUDIO].step = 1024_000 / config[0]
 
-    def take(self, type_: int, timestamp: int, due: Callable[[], float | None] = lambda: None) -> int:
+    def take(self, type_: int, timestamp: int, silence: Callable[[], float] = lambda: 0.0) -> int:
         """Return a message's time, from its 32-bit timestamp: unwrapped, and without jumps.
 
-        `due` says, where there is a jump, what time it should be by the wall clock, if that is known.
+        `silence` says for how long (ms, by the wall clock) nothing came before it.
         """
         time = self.extend(type_, timestamp)
         if self._is_jump(type_, time):
-            time = self._heal(type_, time, due())
+            time = self._heal(type_, time, silence())
         self._follow(type_, time)
         return time
 
@@ -98,9 +98,9 @@ class Clocks:
         # Both may step by what is a jump for the one and, a frame earlier or later, none for the other.
         return not -MAX_STEP_BACK <= step <= self._longest_step or abs(step + self._answer(type_)) < abs(step) / 4
 
-    def _heal(self, type_: int, time: int, due: float | None) -> int:
+    def _heal(self, type_: int, time: int, silence: float) -> int:
         """Return where a message whose clock jumps to `time` belongs, and let that clock go on there."""
-        healed = self._place(type_, time, due)
+        healed = self._place(type_, time, silence)
         by = healed - time
         if by:
             self.jumps += 1
@@ -108,27 +108,26 @@ class Clocks:
             self._jump = None if by == self._answer(type_) else (type_, by, healed + _FOLLOWS)
         return healed
 
-    def _place(self, type_: int, time: int, due: float | None) -> int:
+    def _place(self, type_: int, time: int, silence: float) -> int:
         """Find the place of a message that seems to be at `time`.
 
         Its clock may have jumped as the other's has just done, not at all (its kind paused), or back to where it was
-        at first: if so, the message is now no jump any more, or near the other kind. Else its clock has jumped alone or
-        first, and it follows its own kind; if the other kind is far past that, or much was lost on the way, later.
+        at first: if so, the message is now no jump any more, or near the other kind. A step as long as the silence
+        before it is none. Else its clock has jumped alone or first, and it follows its own kind; if the other is far
+        past that, it goes beside it.
         """
         clock, other = self[type_], self[other_kind(type_)]
         near = self._near(type_)
         assert near is not None
-        back, forward = (MAX_FILL, MAX_FILL) if clock.last is None else (MAX_STEP_BACK, self._longest_step)
+        back, forward = float(MAX_STEP_BACK), max(self._longest_step, silence + _APART)
+        if clock.last is None:
+            back = forward = MAX_FILL
         alone = near if clock.last is None else near + round(clock.step)
         beside = alone if other.last is None else other.last
         for related in (time + self._answer(type_), time, time + other.skip - clock.skip):
             if related >= near - back and (related <= near + forward or abs(related - beside) <= _APART):
                 return related
-        if beside > alone + MAX_STEP_FORWARD:
-            return beside
-        if due is not None and clock.last is not None and due > alone + _APART:
-            return min(round(due), alone + MAX_FILL)
-        return alone
+        return beside if beside > alone + MAX_STEP_FORWARD else alone
 
     def _follow(self, type_: int, time: int) -> None:
         clock = self[type_]

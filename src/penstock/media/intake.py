@@ -166,6 +166,11 @@ class Intake:
         )
 
     @property
+    def pause(self) -> float:
+        """Seconds between its newest message and the one before."""
+        return self._cadence.pause
+
+    @property
     def clocks(self) -> Clocks:
         """Those of its connection."""
         return self._standby.clocks
