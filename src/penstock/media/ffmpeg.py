@@ -146,8 +146,8 @@ async def take(
         return Ending(child.gone.result() if child.gone.done() else None, words)
 
 
-class FfmpegSource:
-    """Takes a live source by one FFmpeg child, which reaches it through a door of ours; a file at its own pace."""
+class FfmpegLeaf:
+    """What a leaf has that works by one FFmpeg child, which reaches `url` through a door of ours."""
 
     def __init__(self, program: str, children: Children, policy: Policy, pump: Pump, url: str) -> None:
         self._program = program
@@ -155,6 +155,10 @@ class FfmpegSource:
         self._policy = policy
         self._pump = pump
         self._url = url
+
+
+class FfmpegSource(FfmpegLeaf):
+    """Takes a live source; a file at its own pace."""
 
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""

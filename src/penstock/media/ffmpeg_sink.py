@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from penstock.errors import MediaError, SinkError
-from penstock.media.child import Child, Children
+from penstock.media.child import Child
 from penstock.media.conceal import conceal
 from penstock.media.direct import Direct, Srt
-from penstock.media.ffmpeg import Door, last_words
+from penstock.media.ffmpeg import Door, FfmpegLeaf, last_words
 from penstock.media.framing import flv
 from penstock.media.meter import Meter
-from penstock.media.pump import Connection, Pump
+from penstock.media.pump import Connection
 from penstock.media.rtmp.chunk import Shortcut, Take
 from penstock.media.rtsp import RtspRelay
 from penstock.media.stream import Receiver, Stream
@@ -100,15 +100,8 @@ class FlvFile:
         return self._stream.flv_header() + tag
 
 
-class FfmpegSink:
-    """Delivers a stream by one FFmpeg child. It is connected once that has sent media on."""
-
-    def __init__(self, program: str, children: Children, policy: Policy, pump: Pump, url: str) -> None:
-        self._program = program
-        self._children = children
-        self._policy = policy
-        self._pump = pump
-        self._url = url
+class FfmpegSink(FfmpegLeaf):
+    """Delivers a stream. It is connected once the child has sent media on."""
 
     async def run(self, connected: Callable[[Connection, Receiver], None], stream: Stream, meter: Meter) -> None:
         """Deliver `stream` until it fails; always raises `SinkError` (or `AddressRefused`). Cancelled, take leave."""

@@ -9,8 +9,11 @@ from penstock.media.rtmp.chunk import OUT_CHUNK_SIZE, ChunkReader, Message, Shor
 _SIGNATURE = b"FLV\x01"
 _HEADER = 9
 _TAG = 11
+#: What a tag begins with: its type and size, its time and the time's highest byte.
+_HEAD = Struct(">II").unpack_from
 #: Behind each tag stands its size.
 _SIZE = 4
+_NUMBER = Struct(">I").unpack_from
 #: The low bits of a tag's first byte; the third highest marks what is encrypted.
 _TYPE, _ENCRYPTED = 0x1F, 0x20
 
@@ -42,14 +45,14 @@ class FlvReader:
         if not self._begun:
             return
         while at + _TAG <= len(buffer):
-            end = at + _TAG + int.from_bytes(buffer[at + 1 : at + 4], "big")
-            type_ = _type(buffer[at])
+            first, second = _HEAD(buffer, at)
+            end = at + _TAG + (first & 0xFFFFFF)
+            type_ = _type(first >> 24)
             if end + _SIZE > len(buffer):
                 break
-            if int.from_bytes(buffer[end : end + _SIZE], "big") not in (end - at, 0):
+            if _NUMBER(buffer, end)[0] not in (end - at, 0):
                 raise FlvError("this is not FLV: a tag and its size disagree")
-            timestamp = int.from_bytes(buffer[at + 4 : at + 7], "big") | buffer[at + 7] << 24
-            take((type_, timestamp, bytes(buffer[at + _TAG : end])))
+            take((type_, second >> 8 | (second & 0xFF) << 24, bytes(memoryview(buffer)[at + _TAG : end])))
             at = end + _SIZE
         del buffer[:at]
 
