@@ -99,15 +99,15 @@ def test_sound_jumps_where_that_of_the_source_before_still_runs() -> None:
 
 @pytest.mark.parametrize("lost", [2100, 2900])
 @pytest.mark.parametrize("at", [2000, 2015])
-def test_a_step_as_long_as_the_silence_before_it_is_none(at: int, lost: int) -> None:
+def test_a_step_as_long_as_the_pause_before_it_is_none(at: int, lost: int) -> None:
     """So much was lost on the way; the output keeps step with the wall clock."""
     source = CLIP.messages()
     messages = without(source, after=at, until=at + lost)
-    silent = 0
+    pause = 0
     out = Output()
-    out.timeline = Timeline(lambda *entry: out.entries.append(entry), silence=lambda: float(silent))
+    out.timeline = Timeline(lambda *entry: out.entries.append(entry), pause=lambda: float(pause))
     for before, message in pairwise([messages[0], *messages]):
-        silent = message.timestamp - before.timestamp - 700  # it came as late as that
+        pause = message.timestamp - before.timestamp - 700  # it came as late as that
         out.play([message], switch=False)
     assert out.timeline.jumps == 0
     assert relation(out, source, after=0) == 0
@@ -115,11 +115,11 @@ def test_a_step_as_long_as_the_silence_before_it_is_none(at: int, lost: int) -> 
 
 
 @pytest.mark.parametrize("alone", [VIDEO, AUDIO])
-def test_a_clock_jumps_by_more_than_the_silence_before(alone: int) -> None:
+def test_a_clock_jumps_by_more_than_the_pause_before(alone: int) -> None:
     """It is a jump."""
     source = CLIP.messages()
     out = Output()
-    out.timeline = Timeline(lambda *entry: out.entries.append(entry), silence=lambda: 2500.0)
+    out.timeline = Timeline(lambda *entry: out.entries.append(entry), pause=lambda: 2500.0)
     out.play(jumping(source, (2000, 4000, [alone])), switch=False)
     assert abs(relation(out, source, after=2500)) <= 1
 

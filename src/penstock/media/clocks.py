@@ -6,7 +6,8 @@ receiver hears and sees. Where both jump the same way, or one comes back to wher
 
 from collections.abc import Callable
 
-from penstock.media.packet import AUDIO, VIDEO, aac_config
+from penstock.media.packet import AUDIO, VIDEO
+from penstock.media.silence import duration
 
 #: A step of one source's clock outside these bounds is a jump.
 MAX_STEP_BACK = 1000
@@ -65,17 +66,16 @@ class Clocks:
 
     def announce(self, header: bytes) -> None:
         """Take in a header of the sound."""
-        if (config := aac_config(header)) is not None:
-            self[AUDIO].step = 1024_000 / config[0]
+        self[AUDIO].step = duration(header) or self[AUDIO].step
 
-    def take(self, type_: int, timestamp: int, silence: Callable[[], float] = lambda: 0.0) -> int:
+    def take(self, type_: int, timestamp: int, pause: Callable[[], float] = lambda: 0.0) -> int:
         """Return a message's time, from its 32-bit timestamp: unwrapped, and without jumps.
 
-        `silence` says for how long (ms, by the wall clock) nothing came before it.
+        `pause` says for how long (ms, by the wall clock) nothing came before it.
         """
         time = self.extend(type_, timestamp)
         if self._is_jump(type_, time):
-            time = self._heal(type_, time, silence())
+            time = self._heal(type_, time, pause())
         self._follow(type_, time)
         return time
 
@@ -98,9 +98,9 @@ class Clocks:
         # Both may step by what is a jump for the one and, a frame earlier or later, none for the other.
         return not -MAX_STEP_BACK <= step <= self._longest_step or abs(step + self._answer(type_)) < abs(step) / 4
 
-    def _heal(self, type_: int, time: int, silence: float) -> int:
+    def _heal(self, type_: int, time: int, pause: float) -> int:
         """Return where a message whose clock jumps to `time` belongs, and let that clock go on there."""
-        healed = self._place(type_, time, silence)
+        healed = self._place(type_, time, pause)
         by = healed - time
         if by:
             self.jumps += 1
@@ -108,18 +108,18 @@ class Clocks:
             self._jump = None if by == self._answer(type_) else (type_, by, healed + _FOLLOWS)
         return healed
 
-    def _place(self, type_: int, time: int, silence: float) -> int:
+    def _place(self, type_: int, time: int, pause: float) -> int:
         """Find the place of a message that seems to be at `time`.
 
         Its clock may have jumped as the other's has just done, not at all (its kind paused), or back to where it was
-        at first: if so, the message is now no jump any more, or near the other kind. A step as long as the silence
+        at first: if so, the message is now no jump any more, or near the other kind. A step as long as the pause
         before it is none. Else its clock has jumped alone or first, and it follows its own kind; if the other is far
         past that, it goes beside it.
         """
         clock, other = self[type_], self[other_kind(type_)]
         near = self._near(type_)
         assert near is not None
-        back, forward = float(MAX_STEP_BACK), max(self._longest_step, silence + _APART)
+        back, forward = float(MAX_STEP_BACK), max(self._longest_step, pause + _APART)
         if clock.last is None:
             back = forward = MAX_FILL
         alone = near if clock.last is None else near + round(clock.step)

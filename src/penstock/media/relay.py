@@ -84,7 +84,7 @@ class Relay:
         self._sampled_at = self._loop.time()
         mode = slate if plan.slate is None else plan.slate
         self._stream = Stream(pump, keep_gop=mode == "last")
-        self._timeline = Timeline(self._stream.push, on_break=self._begin_anew, silence=self._silence)
+        self._timeline = Timeline(self._stream.push, on_break=self._begin_anew, pause=self._pause)
         self._slate = self._make_slate(mode, stills)
         self._plan = plan
         self._pace = Pace()
@@ -172,7 +172,7 @@ class Relay:
         """Return where the output should end by now, in ms; None: it has not begun."""
         return self._pace.due(self._loop.time())
 
-    def _silence(self) -> float:
+    def _pause(self) -> float:
         """Return for how long (ms) nothing came from the source on air before its newest message."""
         return self._on_air.pause * 1000 if isinstance(self._on_air, Intake) else 0.0
 

@@ -46,8 +46,8 @@ class Timeline:
 
     `emit` receives the output. `on_break` is called with a reason when the next header cannot follow on this
     connection (another codec, another AAC configuration), before it is emitted: receivers must connect anew. A step
-    of a source's clock by more than `longest_step` is a jump, unless nothing came for as long before it: `silence`, in
-    ms of the wall clock.
+    of a source's clock by more than `longest_step` is a jump, unless nothing came for as long before it: `pause`, in ms
+    of the wall clock.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Timeline:
         *,
         on_break: Callable[[str], None] = lambda _: None,
         longest_step: int = MAX_STEP_FORWARD,
-        silence: Callable[[], float] = lambda: 0.0,
+        pause: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._longest_step = longest_step
         self._emit = emit
-        self._silence = silence
+        self._pause = pause
         self._headers = Headers(emit, on_break)
         # The output.
         self._video_dts: int | None = None
@@ -137,7 +137,7 @@ class Timeline:
         if not (kind is Kind.FRAME or kind is Kind.SOUND or kind is Kind.KEYFRAME):
             self._take_other(type_, timestamp, payload, kind)
             return
-        time = self._clocks.take(type_, timestamp, self._silence)
+        time = self._clocks.take(type_, timestamp, self._pause)
         if self._offset is not None:
             self._send(type_, time, payload, kind)
         elif self._may_begin(type_, time, kind):
