@@ -28,6 +28,8 @@ _USER_TIMEOUT = 10
 _NEXT_ADDRESS = 3.0
 #: The file of trusted authorities in Debian and Alpine, Fedora, SUSE.
 _AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
+#: A port for sockets that send nothing (RFC 863).
+_DISCARD = 9
 #: Seconds for the resolver when an address is only asked about.
 _CHECK = 3.0
 #: IPv6 addresses that mean the IPv4 address in their last 32 bits: mapped (RFC 4291), and NAT64's (RFC 6052).
@@ -243,7 +245,19 @@ def _hears(listens: str, host: str) -> bool:
         return False
     if address in _OURSELVES:
         return True
-    return _literal(listens) in _EVERYWHERE and address.is_loopback
+    return _literal(listens) in _EVERYWHERE and (address.is_loopback or _is_ours(address))
+
+
+def _is_ours(address: IPAddress) -> bool:
+    """Whether an interface of this machine has an address: from there the kernel would answer it. Nothing is sent."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), _DISCARD))
+            found: str = probe.getsockname()[0]
+    except OSError:
+        return False
+    return ipaddress.ip_address(found.partition("%")[0]) == address
 
 
 def is_public(address: IPAddress) -> bool:

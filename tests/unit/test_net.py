@@ -342,6 +342,31 @@ async def test_a_hub_that_listens_everywhere_is_all_of_loopback(everywhere: str,
     assert not policy.is_hub("192.0.2.1", 41935)
 
 
+def own_address(other: str) -> str:
+    """The address from which this machine would call another one."""
+    with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((other, 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.parametrize("other", ["203.0.113.1", "2001:db8::1"])
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+async def test_a_hub_that_listens_everywhere_is_this_machines_own_addresses(everywhere: str, other: str) -> None:
+    """Over RTMP and HTTP; the machines beside it are others, and so is what listens at another port."""
+    own = ipaddress.ip_address(own_address(other))
+    policy = Policy(hub=(everywhere, 41935), hub_http=(everywhere, 41936))
+    for host in (str(own), f"::ffff:{own}", str(int(own))) if own.version == 4 else (str(own), own.exploded):
+        assert await policy.resolve(host, 41935) == [(everywhere, 41935)]
+        assert await policy.resolve(host, 41936, "http") == [(everywhere, 41936)]
+        assert not policy.is_hub(host, 41937)
+    for host in (str(own + 1), str(own - 1), other, "224.0.0.1", "255.255.255.255", "fe80::1"):
+        assert not policy.is_hub(host, 41935)
+    assert not Policy(hub=("127.0.0.1", 41935)).is_hub(str(own), 41935)
+
+
 async def test_a_name_that_leads_to_the_hub_is_refused_unless_it_is_one_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
