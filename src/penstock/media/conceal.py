@@ -2,7 +2,8 @@
 
 FFmpeg takes SRT's passphrase and stream id only as arguments: it reads options of protocols from no file, and what may
 name a URL inside of a file (concat) may be named by a hostile stream, too. It copies them before it opens anything;
-libsrt's threads tell that it has, and then they are overwritten in its memory, as programs do that take passwords.
+libsrt's threads tell that it calls its peer, and then they are overwritten in its memory, as programs do that take
+passwords. A destination's child calls its peer when the first picture has come.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ from penstock.media.child import Child
 
 log = structlog.get_logger()
 
-#: Seconds between two looks.
-_EVERY = 0.01
+#: Seconds until the next look: the first time, doubled each time, up to the last.
+_FIRST, _LAST = 0.01, 0.5
 #: Where the arguments begin and end in memory (proc(5), /proc/PID/stat, fields 48 and 49, behind the program's name).
 _BEGIN, _END = 45, 46
 
 
-def conceal(child: Child, secrets: Collection[str]) -> None:
-    """Have these arguments of a child overwritten as soon as it needs them no longer."""
+def conceal(child: Child, secrets: Collection[str], after: float = _FIRST) -> None:
+    """Have these arguments of a child overwritten once it needs them no longer; if that is not now, look `after` s."""
     if child.gone.done() or not secrets:
         return
     try:
@@ -34,7 +35,7 @@ def conceal(child: Child, secrets: Collection[str]) -> None:
     except OSError as error:
         log.warning("a child's arguments cannot be concealed", error=str(error))
         return
-    asyncio.get_running_loop().call_later(_EVERY, conceal, child, secrets)
+    asyncio.get_running_loop().call_later(after, conceal, child, secrets, min(2 * after, _LAST))
 
 
 def _overwrite(pid: int, secrets: Collection[bytes]) -> None:
