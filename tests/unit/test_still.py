@@ -9,7 +9,7 @@ import pytest
 from penstock.errors import MediaError
 from penstock.media.child import Children
 from penstock.media.framing import flv, flv_header
-from penstock.media.packet import VIDEO, Kind, codec_name, kind_of
+from penstock.media.packet import VIDEO, Kind, codec_name, composition_time, kind_of, with_composition_time
 from penstock.media.still import Still, Stills, rate_of
 from tests.media import clip, counters, ffmpeg_exe
 from tests.rtmp_wire import Message, flv_tags
@@ -75,12 +75,32 @@ async def test_still_is_in_the_streams_own_parameters(name: str, tmp_path: Path)
     header, frames = video(name)
     still = await Stills(ffmpeg_exe(), Children()).of_picture(header, frames[0].payload, 25)
     assert codec_name(VIDEO, still.header) == codec_name(VIDEO, header)
+    assert {composition_time(with_composition_time(payload, 80)) for payload in still.frames} == {
+        80 if codec_name(VIDEO, header) in ("h264", "hevc") else 0
+    }
     kinds = [kind_of(VIDEO, payload) for payload in still.frames]
     assert kinds == [Kind.KEYFRAME] + [Kind.FRAME] * 49
     made, source = (described(path).split(", ") for path in (written(still, tmp_path / "still.flv"), clip(name)))
     assert made[0].split("(")[:2] == source[0].split("(")[:2]
     assert [part.split(" ")[0] for part in made if "x" in part][:1] == [p.split(" ")[0] for p in source if "x" in p][:1]
     assert len(set(gray(tmp_path / "still.flv"))) == 1
+
+
+async def test_hevc_from_before_enhanced_rtmp_stays_in_its_layout(tmp_path: Path) -> None:
+    """Whoever takes that from the source may know no other."""
+    header, frames = video("hevc")
+    assert frames[0].payload[0] == 0x91  # with a composition time
+    header, frame = b"\x1c\x00\x00\x00\x00" + header[5:], b"\x1c\x01" + frames[0].payload[5:]
+    still = await Stills(ffmpeg_exe(), Children()).of_picture(header, frame, 25)
+    assert [payload[:2] for payload in still.frames] == [b"\x1c\x01"] + [b"\x2c\x01"] * 49
+    again = Still(b"\x90hvc1" + still.header[5:], tuple(_again(payload) for payload in still.frames), still.frame)
+    assert len(set(gray(written(again, tmp_path / "still.flv")))) == 1
+    assert still.header[:5] == header[:5]
+
+
+def _again(payload: bytes) -> bytes:
+    """A frame of HEVC as FFmpeg reads it."""
+    return bytes((0x80 | payload[0] & 0x70 | 1,)) + b"hvc1" + payload[2:]
 
 
 @pytest.mark.parametrize(("size", "white"), [("200x200", (7, 24)), ("400x100", (0, 31))], ids=["square", "wide"])

@@ -52,6 +52,9 @@ _ENCODERS = {
     "av1": ("libsvtav1", "-preset", "12"),
     "vp9": ("libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"),
 }
+#: HEVC's number in the layout that Chinese CDNs have made of FLV's table, and how its header begins.
+_HEVC = 12
+_OLD_HEVC = 0x10 | _HEVC
 #: AVCProfileIndication (ISO/IEC 14496-15, 5.3.3.1) as x264 calls it. Others follow from the pixel format.
 _AVC_PROFILES = {66: "baseline", 77: "main", 100: "high"}
 #: Where it stands in FLV's header of H.264: after type, packet type, composition time and version.
@@ -116,9 +119,10 @@ class Stills:
         if codec not in _ENCODERS:
             raise MediaError(f"stills in {codec or 'this codec'} cannot be made")
         argv = self._command(codec, header, len(frames), rate, fresh=fresh)
-        step = 1000 / rate
-        tags = [flv(VIDEO, round(at * step), payload) for at, payload in enumerate(frames)]
-        data = b"".join([flv_header(audio=False, video=True), flv(VIDEO, 0, header), *tags])
+        step, is_old = 1000 / rate, header[0] == _OLD_HEVC
+        coded = [_enhanced(payload) for payload in (header, *frames)] if is_old else [header, *frames]
+        tags = [flv(VIDEO, round(max(0, at) * step), payload) for at, payload in enumerate(coded, -1)]
+        data = b"".join([flv_header(audio=False, video=True), *tags])
         try:
             async with self._turn, asyncio.timeout(PATIENCE):
                 made, reason = await self._run(argv, data)
@@ -126,7 +130,8 @@ class Stills:
             raise MediaError(f"{self._nothing(fresh)} within {PATIENCE} s") from None
         if not made:
             raise MediaError(f"{self._nothing(fresh)}: {reason}")
-        return _read(made, step)
+        still = _read(made, step)
+        return Still(_old(still.header), tuple(map(_old, still.frames)), step) if is_old else still
 
     def _nothing(self, fresh: bool) -> str:
         return f"FFmpeg made no still of {self._picture}" if fresh and self._picture else "FFmpeg made no still"
@@ -196,6 +201,26 @@ def _profile(codec: str, header: bytes) -> str:
     return _AVC_PROFILES.get(int.from_bytes(header[_PROFILE_AT : _PROFILE_AT + 1], "big"), "")
 
 
+def _enhanced(payload: bytes) -> bytes:
+    """Return a message of HEVC as FFmpeg reads it, which came in the layout from before Enhanced RTMP."""
+    if payload[1] == 0:
+        return b"\x90hvc1" + payload[5:]
+    return bytes((0x81 | payload[0] & 0x70,)) + b"hvc1" + payload[2:]
+
+
+def _old(payload: bytes) -> bytes:
+    """Return a message of HEVC that FFmpeg has written in the layout from before Enhanced RTMP."""
+    frame, packet = payload[0] & 0x70 | _HEVC, payload[0] & 0x0F
+    return bytes((frame, packet)) + (payload[5:] if packet else bytes(3) + payload[5:])
+
+
+def _timed(payload: bytes) -> bytes:
+    """Return a frame of HEVC in the layout that has room for a composition time; others as they are."""
+    if payload[0] & 0x8F == 0x83 and payload[1:5] == b"hvc1":
+        return bytes((payload[0] & 0xF0 | 1,)) + b"hvc1" + bytes(3) + payload[5:]
+    return payload
+
+
 def _read(made: bytes, step: float) -> Still:
     """Read what the child has written. Raise `MediaError`."""
     messages: list[Message] = []
@@ -205,4 +230,4 @@ def _read(made: bytes, step: float) -> Still:
     frames = [(payload, kind) for payload, kind in video if kind is Kind.KEYFRAME or kind is Kind.FRAME]
     if not headers or not frames or frames[0][1] is not Kind.KEYFRAME:
         raise MediaError("FFmpeg made no still: what it wrote has no header or no keyframe")
-    return Still(headers[0], tuple(payload for payload, _ in frames), step)
+    return Still(headers[0], tuple(_timed(payload) for payload, _ in frames), step)
