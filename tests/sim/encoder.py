@@ -35,6 +35,8 @@ class Format:
     rate: int = 48000
     channels: int = 2
     size: int = 30
+    #: How fast its clock goes.
+    pace: float = 1.0
     #: By how much the sound's clock is ahead of the picture's.
     skew: int = 0
 
@@ -156,7 +158,7 @@ class Encoder:
     def produce(self, now: float) -> bytes:
         """All messages up to `now` (s), in the order of their times."""
         form = self.form
-        until = (now - self._began) * 1000
+        until = (now - self._began) * 1000 * form.pace
         pieces: list[bytes] = []
         self.kinds = set()
         next_video = self.pictures * form.frame if form.video else float("inf")

@@ -161,7 +161,7 @@ class Faults:
     async def _api(self) -> None:
         world, rng = self._world, self._rng
         wish = rng.choice(list(world.wishes.values())) if world.wishes else None
-        verb = rng.choice(["create", "pause", "enable", "end", "source", "sink", "delete"])
+        verb = rng.choice(["create", "pause", "enable", "end", "source", "backup", "sink", "delete"])
         if wish is None or (verb == "create" and len(world.wishes) < 12):
             self._note("create")
             await world.create(starts_in=rng.choice([0, 0, 5]), lasts=rng.choice([24 * 3600, 20, 40]))
@@ -183,6 +183,10 @@ class Faults:
                 source = rng.randrange(len(world.origins))
                 if await world.modify(wish, source_urls=(world.source_url(source),)):
                     wish.source = source
+            case "backup":
+                backup = world.any_backup(wish.source)
+                if await world.modify(wish, **world.backup_fields(backup)):
+                    wish.backup = backup
             case "sink":
                 sink = world.new_sink_url()
                 if await world.modify(wish, to_url=sink):

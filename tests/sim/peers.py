@@ -233,6 +233,8 @@ class Origin(Host):
         self.keeps_gop = rng.random() < 0.5
         self.chunk_size = rng.choice([4096, 4096, 60000, 60000, 65536, 4095])
         self.every = 1.0 if form == TRICKLE else rng.choice([0.04, 0.1, 0.25])
+        #: By how much later than that it may come, at random.
+        self.jitter = 0.0
         self.viewers: list[Viewer] = []
         self.encoder = self._encode(form, rng.choice(_BASES))
         loop.call_later(rng.random() * self.every, self._tick)
@@ -247,7 +249,8 @@ class Origin(Host):
         sock.peer = Viewer(self, sock)
 
     def _tick(self) -> None:
-        self._loop.call_later(self.every, self._tick)
+        late = self._rng.random() * self.jitter if self.jitter else 0.0
+        self._loop.call_later(self.every + late, self._tick)
         self._flow()
 
     def _flow(self) -> None:

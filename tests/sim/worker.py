@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: `sink.hold` in seconds.
-_HOLD = 30.0
+_HOLD, _RETURN_AFTER = 30.0, 1.0
 
 
 class WatchedEngine(Engine):
@@ -62,7 +62,7 @@ class Worker:
         pump = Pump(tick=world.tick, poller=Poller(world.network))
         policy = Policy(dial=world.network.dialler(self.loop))
         self.engine = WatchedEngine(
-            EngineConfig(sink_hold=_HOLD),
+            EngineConfig(sink_hold=_HOLD, source_return_after=_RETURN_AFTER),
             pump,
             world.transports(policy, pump),
             viewers(policy, rng=self._rng),

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from penstock.app import transports
 from penstock.errors import Refused, StoreError, TaskNotFound
@@ -50,6 +51,8 @@ class Wish:
     sink: str
     start_at: int
     end_at: int
+    #: The origin that stands in for the source; None: none does.
+    backup: int | None = None
     #: A change got no answer.
     doubtful: bool = False
 
@@ -212,6 +215,7 @@ class World:
     async def create(self, *, starts_in: float = 0, lasts: float = 24 * 3600) -> None:
         """Create a task; only what is acknowledged counts."""
         source, sink = self.rng.randrange(len(self.origins)), self.new_sink_url()
+        backup = self.any_backup(source)
         start_at = self.wall() // 1000 * 1000 + round(starts_in) * 1000
         end_at = start_at + max(1, round(lasts)) * 1000
         spec = PullSpec(
@@ -221,12 +225,24 @@ class World:
             start_time=time_text(start_at),
             end_time=time_text(end_at),
         )
+        spec = replace(spec, **self.backup_fields(backup))
         try:
             task_id = await self.tasks.create(self.account, spec, operator="ann", region="ap-tokyo")
         except StoreError:
             self._doubtful.add(sink)
             return
-        self.wishes[task_id] = Wish(task_id, True, source, sink, start_at, end_at)
+        self.wishes[task_id] = Wish(task_id, True, source, sink, start_at, end_at, backup)
+
+    def any_backup(self, source: int) -> int | None:
+        """Another origin, or none."""
+        others = [number for number in range(len(self.origins)) if number != source]
+        return self.rng.choice([*others, None])
+
+    def backup_fields(self, backup: int | None) -> dict[str, str]:
+        """What the API is told of a backup."""
+        if backup is None:
+            return {"backup_source_type": "", "backup_source_url": ""}
+        return {"backup_source_type": "PullLivePushLive", "backup_source_url": self.source_url(backup)}
 
     async def modify(self, wish: Wish, **fields: Any) -> bool:
         """Change a task; returns whether that was acknowledged."""
@@ -256,10 +272,11 @@ class World:
             wish = self.wishes.get(task.id)
             spec = pull.decode(task.spec)
             if (wish is not None and wish.doubtful) or (wish is None and spec.to_url in self._doubtful):
-                source = [self.source_url(number) for number in range(len(self.origins))].index(spec.source_urls[0])
+                numbers = {self.source_url(number): number for number in range(len(self.origins))}
+                source, backup = numbers[spec.source_urls[0]], numbers.get(spec.backup_source_url)
                 enabled = task.desired is Desired.ENABLE
                 assert task.end_at is not None
-                self.wishes[task.id] = Wish(task.id, enabled, source, spec.to_url, task.start_at, task.end_at)
+                self.wishes[task.id] = Wish(task.id, enabled, source, spec.to_url, task.start_at, task.end_at, backup)
         for wish in list(self.wishes.values()):
             if wish.doubtful and wish.task_id not in rows:
                 del self.wishes[wish.task_id]
@@ -295,8 +312,8 @@ class EngineWorld(World):
         return next(iter(self.workers.values()))
 
     async def create(self, *, starts_in: float = 0, lasts: float = 24 * 3600) -> None:
-        task_id = str(next(self._tasks))
-        wish = Wish(task_id, True, self.rng.randrange(len(self.origins)), self.new_sink_url(), 0, 1 << 62)
+        task_id, source = str(next(self._tasks)), self.rng.randrange(len(self.origins))
+        wish = Wish(task_id, True, source, self.new_sink_url(), 0, 1 << 62, self.any_backup(source))
         self.wishes[task_id] = wish
         self._tell(wish, {})
 
@@ -314,7 +331,11 @@ class EngineWorld(World):
         enabled = fields["status"] == "enable" if "status" in fields else wish.enabled
         [source] = fields.get("source_urls", [self.source_url(wish.source)])
         sink = fields.get("to_url", wish.sink)
-        plan = Plan(sources=(Source(id="source", url=source),), sinks=(Sink(id="sink", url=sink),))
+        sources = [Source(id="source", url=source)]
+        backup = fields.get("backup_source_url", self.backup_fields(wish.backup)["backup_source_url"])
+        if backup:
+            sources.append(Source(id="backup", url=backup))
+        plan = Plan(sources=tuple(sources), sinks=(Sink(id="sink", url=sink),))
         worker, key = self._worker, int(wish.task_id)
 
         def tell() -> None:

@@ -13,7 +13,7 @@ class Sources:
         self.election = Election(RETURN_AFTER, 0.0)
         self._standings = {
             id_: Standing(
-                id=id_, flowing_since=None, ready=False, at_keyframe=False, failed=False, last_resort=id_ == "slate"
+                id=id_, flowing_since=None, ready=False, opportune=False, failed=False, last_resort=id_ == "slate"
             )
             for id_ in ids or ("source", "backup")
         }
@@ -31,9 +31,9 @@ class Sources:
 
     def keyframe(self, source: str) -> tuple[str, Cause] | None:
         """It sends a keyframe; who comes on air at this moment?"""
-        self._now(source, at_keyframe=True)
+        self._now(source, opportune=True)
         chosen = self.choose()
-        self._now(source, at_keyframe=False)
+        self._now(source, opportune=False)
         return chosen
 
     def _now(self, source: str, **known: object) -> "Sources":
@@ -130,7 +130,7 @@ def test_a_backup_that_must_be_played_to_its_end_is() -> None:
     sources = lost_after_a_minute()
     sources.choose()
     sources.up("source").after(100)
-    sources._now("source", at_keyframe=True)
+    sources._now("source", opportune=True)
     assert sources.choose(bound=True) is None
     assert sources.choose(bound=False) == ("source", Cause.RETURNED)
 

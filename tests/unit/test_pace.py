@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.media.pace import MAX_LEAD, Pace
+from penstock.media.pace import MOST_LEAD, Pace
 
 
 def test_the_pace_is_that_of_the_wall_since_the_output_began() -> None:
@@ -37,9 +37,21 @@ def test_an_encoder_whose_clock_is_a_little_off_sets_the_pace(rate: float) -> No
     assert due == pytest.approx(86_400_000 * rate, abs=50)
 
 
+def test_what_a_splice_adds_is_not_forgiven() -> None:
+    """However long the source stays: the next one would add to it."""
+    pace = Pace()
+    pace.follow(0, 0)
+    pace.splice()
+    for at in range(1, 86_400, 10):
+        pace.follow(at, 1000 * at + 800)
+    due = pace.due(86_400)
+    assert due is not None
+    assert due == pytest.approx(86_400_000, abs=1)
+
+
 def test_an_output_is_never_farther_ahead_than_it_may_be() -> None:
     """Else it would stand still at the next loss: a source has put its clock forward a little."""
     pace = Pace()
     pace.follow(0, 0)
     pace.follow(1, 1000 + 1900)
-    assert pace.due(1) == 1000 + 1900 - MAX_LEAD
+    assert pace.due(1) == 1000 + 1900 - MOST_LEAD

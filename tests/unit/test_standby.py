@@ -56,7 +56,14 @@ def test_a_gop_that_is_too_old_is_not_taken() -> None:
 
 def test_an_old_gop_is_taken_by_an_output_that_is_behind() -> None:
     """It catches up with the wall."""
-    assert comes_in(burst((K, 0), (P, 3000)), lead=-2500) == [(K, 0), (P, 3000)]
+    assert comes_in(burst((K, 0), (P, 1500), (P, 3000)), lead=-2500) == [(K, 0), (P, 1500), (P, 3000)]
+
+
+def test_a_keyframe_that_has_just_come_is_always_taken() -> None:
+    """Also by an output that is ahead already: its source's clock was too fast."""
+    source = burst((H, 0), (K, 0))
+    assert source.entrance(MAX_LEAD + 400) == 0
+    assert comes_in(give(source, (P, 40)), lead=MAX_LEAD + 400) is None
 
 
 def test_the_first_keyframe_that_is_new_enough_is_taken() -> None:
@@ -121,6 +128,25 @@ def test_no_more_than_the_newest_gop_is_kept_and_none_that_is_too_large(gop: int
     for time in range(40, 60_000, 40):
         give(steady, (K if time % 2000 == 0 else P, time), size=100)
         assert steady.size <= 51 * 100
+
+
+@pytest.mark.parametrize("step", [3_600_000, -3_600_000])
+def test_a_jump_of_the_clock_makes_nothing_older(step: int) -> None:
+    """It says nothing of when its media was made."""
+    source = burst((H, 0), (K, 0), (P, 40), (P, 80 + step))
+    assert source.entrance(MAX_LEAD - 70) is None
+    assert source.entrance(MAX_LEAD - 90) == 0
+
+
+def test_what_comes_after_a_pause_may_be_a_backlog() -> None:
+    """Its first keyframe is as old as all that comes with it."""
+    source = burst((H, 0), (K, 0), (P, 40))
+    assert source.unsettle()
+    assert not source.unsettle()
+    for time in range(2000, 9000, 40):
+        give(source, (K if time % 2000 == 0 else P, time))
+        assert source.entrance(-math.inf) is None
+    assert comes_in(settled(source), lead=0)[0] == (K, 8000)  # type: ignore[index]
 
 
 def test_sound_that_waits_for_a_keyframe_is_not_kept_for_long() -> None:

@@ -37,8 +37,8 @@ class Standing(NamedTuple):
     flowing_since: float | None
     #: Whether it can come in at once: a keyframe of it is here that leaves the output not too far ahead of the wall.
     ready: bool
-    #: Whether that keyframe is the newest message.
-    at_keyframe: bool
+    #: Whether there is no better moment: that keyframe is the newest message, or the end of a burst.
+    opportune: bool
     #: Whether its last connection ended, or could not be made.
     failed: bool
     #: Shown only while there is nothing else.
@@ -109,7 +109,7 @@ class Election:
         for one in standings[:at]:
             if one.last_resort or one.flowing_since is None or not one.ready:
                 continue
-            if resort or (one.at_keyframe and now - one.flowing_since >= self.health_of(one.id)):
+            if resort or (one.opportune and now - one.flowing_since >= self.health_of(one.id)):
                 return one
         return None
 

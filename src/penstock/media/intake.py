@@ -21,6 +21,8 @@ FIRST_MEDIA = 10.0
 #: A stall that is no farther off than this is awaited by a timer, so that it is found in time; more than the time
 #: between two samples (seconds).
 LOOK_AHEAD = 0.35
+#: After a pause of so many seconds media may come at once that was meant to be there before.
+PAUSE = 0.25
 
 
 class Output(Protocol):
@@ -101,8 +103,9 @@ class Intake:
         self._cadence = Cadence()
         self._watchdog: asyncio.TimerHandle | None = None
         self._standby = Standby()
-        #: Whether its newest message is a keyframe.
-        self._at_keyframe = False
+        self._taken_at = 0.0
+        #: Whether it could come in right now as well as ever.
+        self._is_moment = False
         self._failed = False
         #: Why its connection will have ended, if it does.
         self._cause = Cause.CLOSED
@@ -161,7 +164,7 @@ class Intake:
             id=self.node.id,
             flowing_since=self.supervisor.flowing_since if flowing else None,
             ready=ready,
-            at_keyframe=self._at_keyframe,
+            opportune=self._is_moment,
             failed=self._failed,
         )
 
@@ -191,8 +194,9 @@ class Intake:
         self.supervisor.connected(connection)
         self._cadence.begin()
         self._standby = Standby()
-        self._at_keyframe = self._failed = False
+        self._is_moment = self._failed = False
         self._cause = Cause.CLOSED
+        self._taken_at = self._loop.time()
         self._loop.call_later(LOOK_EVERY, self._settle, self._standby)
         self._output.joined(self, connection)
 
@@ -201,7 +205,7 @@ class Intake:
         if standby is not self._standby or self.on_air or self.supervisor.connection is None:
             return
         if standby.settle():
-            self._output.offered(self)
+            self._offer()
         else:
             self._loop.call_later(LOOK_EVERY, self._settle, standby)
 
@@ -209,13 +213,21 @@ class Intake:
         kind = kind_of(type_, payload)
         if self.supervisor.meter.count(type_, timestamp, payload, kind):
             self.progressed()
-        offers = self._standby.take(type_, timestamp, payload, kind)
         if self.on_air:
+            self._standby.take(type_, timestamp, payload, kind)
             self._output.push(type_, timestamp, payload, kind)
-        elif offers:
-            self._at_keyframe = True
-            self._output.offered(self)
-            self._at_keyframe = False
+            return
+        before, self._taken_at = self._taken_at, self._loop.time()
+        if self._taken_at - before > PAUSE and self._standby.unsettle():
+            self._loop.call_later(LOOK_EVERY, self._settle, self._standby)
+        if self._standby.take(type_, timestamp, payload, kind):
+            self._offer()
+
+    def _offer(self) -> None:
+        """At its keyframe, or at the end of a burst, there is no better moment to come in."""
+        self._is_moment = True
+        self._output.offered(self)
+        self._is_moment = False
 
     def progressed(self) -> None:
         """Its media time has moved on."""

@@ -294,21 +294,31 @@ class Relay:
                 self._loop.call_later(RESORT_AFTER, self._elect)
             if self._lost_at is None:
                 self._lost_at = now
-                if (end := self._timeline.end) is not None:
-                    self._pace.follow(now, end)
+                self._keep_pace(now)
         self._elect()
 
     def _elect(self) -> None:
         alone = len(self._intakes) == 1 and self._on_air is not self._slate
         if self._closing or self.finished or (self._on_air is not None and alone):
             return
+        now, flows = self._loop.time(), self._flows
+        if flows:
+            self._keep_pace(now)
         lead = self.lead
         candidates = self._candidates()
         standings = [one.standing(lead) for one in candidates.values()]
-        flows = self._on_air is not None and self._timeline.on_air
-        chosen = self._election.choose(self._loop.time(), standings, flows=flows)
+        chosen = self._election.choose(now, standings, flows=flows)
         if chosen is not None:
             self._put_on_air(candidates[chosen[0]], chosen[1], lead)
+
+    @property
+    def _flows(self) -> bool:
+        """Whether the source on air is being sent."""
+        return self._on_air is not None and self._timeline.on_air
+
+    def _keep_pace(self, now: float) -> None:
+        if (end := self._timeline.end) is not None:
+            self._pace.follow(now, end)
 
     def _candidates(self) -> dict[str, Candidate]:
         """In order of preference."""
@@ -323,6 +333,7 @@ class Relay:
             self._on_air.stand_by()
         entries = chosen.go_on_air(lead)
         self._timeline.switch(chosen.clocks)
+        self._pace.splice()
         self._on_air, self._switch = chosen, None
         self.on_air_since = self._loop.time()
         for entry in entries:
@@ -374,16 +385,15 @@ class Relay:
         if self._slate is not None:
             self._slate.sample()
         self._elect()
-        flows = self._on_air is not None and self._timeline.on_air
+        flows = self._flows
         for sink in self.sinks.values():
             self._sample_sink(sink, self._sampled_at)
             if flows:
                 sink.want(True)
         self._sampled_at = now
-        end = self._timeline.end
-        if end is not None and flows:
-            self._pace.follow(now, end)
-        if (end or 0) > self._span * 1000:
+        if flows:
+            self._keep_pace(now)
+        if (self._timeline.end or 0) > self._span * 1000:
             self._break(f"its clock has run for {self._span / 86400:.3g} days")
             self._timeline.rewind()
             self._pace.forget()

@@ -13,6 +13,8 @@ _BURST = 2.0
 #: How often it is looked whether that is over, in seconds, and how many times at most.
 LOOK_EVERY = 0.05
 _LOOKS = 20
+#: ms.
+_ROUNDING = 0.5
 _MEDIA = (Kind.KEYFRAME, Kind.FRAME, Kind.SOUND)
 
 
@@ -25,8 +27,8 @@ class _Kept(NamedTuple):
 class Standby:
     """What is kept of one connection of a source.
 
-    Until it has been found out that its server has sent all it had kept (`settle`), everything is; then the newest GOP,
-    up to 10 s and 16 MB, and nothing of one that is larger. While the source is on air only its headers are, and its
+    Until it has been found out that all has come that there was (`settle`), everything is; then the newest GOP, up to
+    10 s and 16 MB, and nothing of one that is larger. While the source is on air only its headers are, and its
     `clocks` are followed by the output's Timeline.
     """
 
@@ -47,6 +49,14 @@ class Standby:
         self._newest: dict[int, int] = {}
         self._span = 0
         self._looks = 0
+
+    def unsettle(self) -> bool:
+        """What comes next may be much at once: how old it is will be known when it is over. Say whether that is new."""
+        was, self._settled = self._settled, False
+        self._trim()
+        self._first = {}
+        self._span = self._looks = 0
+        return was
 
     def take(self, type_: int, time: int, payload: bytes, kind: Kind) -> bool:
         """Keep a message, if it is worth it; say whether the source could begin with it."""
@@ -86,15 +96,23 @@ class Standby:
             return  # nobody can show it
         self._media.append(_Kept(time, entry))
         self.size += len(payload)
-        if not self._settled:
+        if self._settled:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Keep no more than is allowed."""
+        media = self._media
+        if not media:
             return
-        if not self._keyed:
-            while self.size > GOP_BYTES or time - self._media[0].time > MAX_LEAD:
-                oldest = self._media.pop(0)
-                self.size -= len(oldest.entry[2])
-                _follow(self._clocks_before, oldest.entry)
-        elif self.size > GOP_BYTES or time - self._media[0].time > GOP_SPAN:
-            self._clear()
+        newest = media[-1].time
+        if self._keyed:
+            if self.size > GOP_BYTES or newest - media[0].time > GOP_SPAN:
+                self._clear()
+            return
+        while self.size > GOP_BYTES or newest - media[0].time > MAX_LEAD:
+            oldest = media.pop(0)
+            self.size -= len(oldest.entry[2])
+            _follow(self._clocks_before, oldest.entry)
 
     def _begin_with(self, time: int) -> None:
         """Forget what came before a keyframe, but for the sound that is heard after it."""
@@ -108,10 +126,10 @@ class Standby:
 
     def settle(self) -> bool:
         """Say whether all has come that its server had kept; to be asked every `LOOK_EVERY` seconds."""
-        if not self._newest or self._settled:
+        if not self._first or self._settled:
             return self._settled
         leading = self._leading
-        if leading in self._newest:
+        if leading in self._first:
             before, self._span = self._span, self._newest[leading] - self._first[leading]
         else:
             before = self._span
@@ -124,13 +142,14 @@ class Standby:
         """Return at which of the messages kept the source could come in now; None: at none of them.
 
         It is the first keyframe (without pictures: sound) that leaves the output, now `lead` ms ahead of the wall, at
-        most `MAX_LEAD` ahead of it.
+        most `MAX_LEAD` ahead of it, or one that has just come.
         """
         if not self._settled:
             return None
         wanted, newest = self._beginning, self._newest.get(self._leading, 0)
+        most = max(MAX_LEAD - lead, _ROUNDING)
         for at, (time, entry) in enumerate(self._media):
-            if entry[3] is wanted and lead + max(0, newest - time) <= MAX_LEAD:
+            if entry[3] is wanted and max(0, newest - time) <= most:
                 return at
         return None
 
@@ -176,4 +195,5 @@ def _follow(clocks: Clocks, entry: Entry) -> None:
 
 
 def _is_heard(one: _Kept, after: int) -> bool:
-    return one.entry[3] is Kind.SOUND and one.time >= after
+    """Whether a sound that came before a picture is heard after it: encoders are at most so far apart with the two."""
+    return one.entry[3] is Kind.SOUND and 0 <= one.time - after <= MAX_LEAD
