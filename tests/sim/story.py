@@ -176,7 +176,7 @@ class Kind:
 
 
 def _with_media(seed: int, rng: random.Random) -> World:
-    formats = [any_format(rng) for _ in range(rng.choice([1, 2]))]
+    formats = [any_format(rng) for _ in range(rng.choice([1, 1, 2]))]
     return World(seed, formats=formats, tick=rng.choice([0.04, 0.1]), slowness=rng.choice([0, 0.02, 0.3]))
 
 

@@ -234,9 +234,9 @@ class World:
         self.wishes[task_id] = Wish(task_id, True, source, sink, start_at, end_at, backup)
 
     def any_backup(self, source: int) -> int | None:
-        """Another origin, or none."""
+        """Another origin, or, mostly, none."""
         others = [number for number in range(len(self.origins)) if number != source]
-        return self.rng.choice([*others, None])
+        return self.rng.choice(others) if others and self.rng.random() < 0.3 else None
 
     def backup_fields(self, backup: int | None) -> dict[str, str]:
         """What the API is told of a backup."""
