@@ -168,7 +168,7 @@ class Slate:
     def standing(self, lead: float | None) -> Standing:
         """How it stands for an output that is `lead` ms ahead of the wall; None: that has not begun."""
         ready = self._still is not None and lead is not None and lead <= MAX_LEAD and self._timeline.can_be_silent
-        return Standing(self.id, flowing_since=None, ready=ready, at_keyframe=True, failed=False, last_resort=True)
+        return Standing(self.id, flowing_since=None, ready=ready, opportune=True, failed=False, last_resort=True)
 
     def go_on_air(self, lead: float | None) -> list[Entry]:
         """Begin; return its header and its keyframe."""
