@@ -28,8 +28,8 @@ IDLE = 10.0
 DOMAIN = "play.example.com"
 #: Seconds: each first viewer takes a turn of the ramp.
 BOUND = EDGES * STREAMS / RATE
-#: Seconds for a worker to take the tasks, and for the last edge to answer.
-SLACK = 1.0
+#: Seconds that the last edge may take to answer.
+SLACK = 0.5
 TARGET_MS = 20.0
 
 
@@ -64,11 +64,12 @@ def processes(signer: Signer) -> list[int]:
     return [int(row["Process"].removesuffix("%")) for row in rows]
 
 
-def last_warm(server: PenstockServer, signer: Signer) -> float:
-    """When the last keyframe has come; Unix seconds."""
+def warm_since(server: PenstockServer, signer: Signer) -> tuple[float, float]:
+    """When the first and when the last keyframe has come; Unix seconds."""
     rows = signer.v1(parameters={"DomainName": DOMAIN}).tree["PreloadTasks"]["PreloadTask"]
     shown = [json.loads(server.command("preload", "show", row["TaskId"], "--json").stdout) for row in rows]
-    return max(datetime.fromisoformat(edge["since"]).timestamp() for task in shown for edge in task["edges"])
+    times = [datetime.fromisoformat(edge["since"]).timestamp() for task in shown for edge in task["edges"]]
+    return min(times), max(times)
 
 
 def measure(folder: Path, port: int) -> int:
@@ -88,7 +89,7 @@ def measure(folder: Path, port: int) -> int:
             print(f"{time.time() - began:.0f} s: {warm}", file=sys.stderr)
             assert time.time() - began < 4 * BOUND, "the fleet does not get warm"
             time.sleep(1)
-        took = last_warm(server, signer) - began
+        first, last = (at - began for at in warm_since(server, signer))
         api = server.pid_of("api")
         idle = cpu_s(api)
         time.sleep(IDLE)
@@ -104,13 +105,14 @@ def measure(folder: Path, port: int) -> int:
     finally:
         server.clean_up()
     print(
-        f"{EDGES} edges x {STREAMS} streams warm after {took:.1f} s; the ramp's bound at {RATE} a second: {BOUND:.0f} s"
+        f"{EDGES} edges x {STREAMS} streams: the first is warm after {first:.1f} s, the last {last - first:.1f} s later"
     )
+    print(f"the ramp's bound at {RATE} a second: {BOUND:.0f} s")
     print(
         f"Describe: {each:.1f} ms of server CPU (target {TARGET_MS:.0f}); the API without calls: {idle:.1%} of a core"
     )
     print(f"the worker that holds them: {worker:.1%} of a core; all still warm: {kept}")
-    return 0 if took <= BOUND + SLACK and each <= TARGET_MS and kept else 1
+    return 0 if last - first <= BOUND + SLACK and each <= TARGET_MS and kept else 1
 
 
 def main() -> int:
