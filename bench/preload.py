@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
@@ -91,9 +92,9 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
 
 
-def watch(viewers: int, *command: str | Path) -> float:
-    """CPU seconds per second of one of so many processes of a command."""
-    many = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(viewers)]
+def watch(commands: Sequence[Sequence[str]]) -> float:
+    """CPU seconds per second of one of these processes, which run at once."""
+    many = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for command in commands]
     time.sleep(SETTLE)
     before, began = sum(map(_spent, many)), time.monotonic()
     time.sleep(SECONDS)
@@ -102,8 +103,8 @@ def watch(viewers: int, *command: str | Path) -> float:
     for one in many:
         one.kill()
         one.wait()
-    assert alive == viewers, f"{viewers - alive} of {command[0]} have ended"
-    return spent / viewers
+    assert alive == len(many), f"{len(many) - alive} of {commands[0][0]} have ended"
+    return spent / len(many)
 
 
 def _spent(process: "subprocess.Popen[bytes]") -> float:
@@ -123,17 +124,15 @@ def main() -> int:
     with subprocess.Popen([*again, "serve"], stdout=subprocess.PIPE, text=True) as edge:
         assert edge.stdout is not None
         port = int(edge.stdout.readline())
-        url = f"http://127.0.0.1:{port}/live/x.flv"
         found = {"holds, FLV over HTTP": held("flv", port)}
-        watching = {
-            f"{HOLDS} curl": watch(HOLDS, "curl", "-s", "-o", "/dev/null", url),
-            f"{FFMPEGS} ffmpeg": watch(
-                FFMPEGS, ffmpeg(None), "-v", "error", "-i", url, "-c", "copy", "-f", "null", "-"
-            ),
-        }
+        curl = ["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{port}/live/x.flv"]
+        watching = {f"{HOLDS} curl, FLV over HTTP": watch([curl] * HOLDS)}
         edge.kill()
     with Load() as load:
         found["holds, RTMP"] = held("rtmp", load.port)
+        thrown = ["-c", "copy", "-f", "null", "-"]
+        copies = [[ffmpeg(None), "-v", "error", "-i", load.origin(str(number)), *thrown] for number in range(FFMPEGS)]
+        watching[f"{FFMPEGS} ffmpeg, RTMP"] = watch(copies)
     print("\n| viewers | Mbps of each | CPU of each, % of a core | memory of each, kB |\n|---|---|---|---|")
     for name, (spent, rate, kilobytes) in found.items():
         print(f"| {HOLDS} {name} | {rate:.1f} | {spent * 100:.4f} | {kilobytes:.0f} |")
