@@ -34,7 +34,7 @@ TRIES = 20
 #: Seconds that whatever the origin says is under way.
 DELAY = 0.1
 #: Seconds after which all segments that an edge has cached are of the past.
-PAST = 4.0
+PAST = 3.0
 POLICY = Policy([ip_network("127.0.0.0/8")])
 HLS = "hls on; hls_path {folder}/www/live; hls_fragment 1s; hls_playlist_length 5s; idle_streams off;"
 CACHE = "proxy_cache_path {folder}/cache keys_zone=live:1m;"
