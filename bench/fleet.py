@@ -28,8 +28,8 @@ IDLE = 10.0
 DOMAIN = "play.example.com"
 #: Seconds: each first viewer takes a turn of the ramp.
 BOUND = EDGES * STREAMS / RATE
-#: Seconds that the last edge may take to answer.
-SLACK = 0.5
+#: Seconds for what the worker does in between, its reports for instance, and for the last edge to answer.
+SLACK = 1.0
 TARGET_MS = 20.0
 
 
