@@ -228,7 +228,8 @@ class Peer:
         return guard.objection(connection.app, query)
 
     def _granted(self, connection: Connection) -> None:
-        raise NotImplementedError
+        """Say so; what follows is a matter of what kind of peer this is."""
+        connection.status("NetStream.Play.Start" if connection.verb == "play" else "NetStream.Publish.Start")
 
 
 class Sink(Peer):
@@ -237,7 +238,7 @@ class Sink(Peer):
     def _granted(self, connection: Connection) -> None:
         assert connection.verb == "publish", "a sink plays nothing"
         connection.send(Message(4, 0, pack(">HI", 0, STREAM), csid=2))
-        connection.status("NetStream.Publish.Start")
+        super()._granted(connection)
 
     @property
     def last(self) -> Connection:
@@ -289,7 +290,7 @@ class Origin(Peer):
         assert connection.verb == "play", "an origin takes nothing"
         connection.send(Message(4, 0, pack(">HI", 0, STREAM), csid=2))
         connection.status("NetStream.Play.Reset")
-        connection.status("NetStream.Play.Start")
+        super()._granted(connection)
         task = asyncio.get_running_loop().create_task(self._play(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

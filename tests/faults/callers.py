@@ -23,10 +23,11 @@ PAUSE = 0.05
 
 
 class Caller:
-    """Calls the API again and again on a thread of its own, in a `with` block."""
+    """Does one `call` to the API after the other on a thread of its own, in a `with` block."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, call: Callable[[], None]) -> None:
         self._cloud = cloud
+        self._call = call
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._call_on)
         self._failure: Exception | None = None
@@ -44,19 +45,16 @@ class Caller:
     def _call_on(self) -> None:
         try:
             while not self._over.wait(PAUSE):
-                self.call()
+                self._call()
         except Exception as failure:  # noqa: BLE001 - the test shall have it
             self._failure = failure
-
-    def call(self) -> None:
-        raise NotImplementedError
 
 
 class Asker(Caller):
     """Asks whether tasks run, and compares the answers with what arrives."""
 
     def __init__(self, fleet: Fleet, relays: Sequence[Relay]) -> None:
-        super().__init__(fleet.client())
+        super().__init__(fleet.client(), self._ask)
         self._fleet, self._relays = fleet, relays
         self._turns = count()
         #: So many answers have been right, without one that was not; and since when (s).
@@ -66,7 +64,7 @@ class Asker(Caller):
         self.last = ""
         self.lies: list[str] = []
 
-    def call(self) -> None:
+    def _ask(self) -> None:
         relay = self._relays[next(self._turns) % len(self._relays)]
         asked = time.monotonic()
         try:
@@ -90,7 +88,7 @@ class Changer(Caller):
     """Changes, makes and deletes tasks, and remembers what was acknowledged."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(fleet.client())
+        super().__init__(fleet.client(), self._change_one)
         self._ids = [relay.task_id for relay in fleet.relays]
         self._turns = count(1)
         #: The comment that each task must have; None: it must be gone.
@@ -103,7 +101,7 @@ class Changer(Caller):
         self.codes: set[str] = set()
         self.slowest = 0.0
 
-    def call(self) -> None:
+    def _change_one(self) -> None:
         began = time.monotonic()
         self._turn(next(self._turns))
         self.slowest = max(self.slowest, time.monotonic() - began)

@@ -36,10 +36,6 @@ class Server(Peer):
         else:
             super()._command(connection, verb, transaction, *values)
 
-    def _granted(self, connection: Connection) -> None:
-        connection.status("NetStream.Play.Reset")
-        connection.status("NetStream.Play.Start" if connection.verb == "play" else "NetStream.Publish.Start")
-
 
 @asynccontextmanager
 async def raw(answer: bytes, *, close: bool) -> AsyncIterator[str]:

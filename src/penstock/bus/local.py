@@ -98,12 +98,12 @@ def _connect(path: Path) -> socket.socket:
 
 
 class _Lines(asyncio.Protocol):
-    """A connection that carries lines."""
+    """A connection that carries lines, each of which is `received`; none is longer than `limit` bytes, if given."""
 
-    limit: int | None = None
-
-    def __init__(self) -> None:
+    def __init__(self, received: Callable[[bytes], None], limit: int | None = None) -> None:
         self.transport: asyncio.Transport
+        self._received = received
+        self._limit = limit
         self._rest = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -115,15 +115,12 @@ class _Lines(asyncio.Protocol):
         self._rest = rest
         try:
             for line in lines:
-                self.line_received(bytes(line))
+                self._received(bytes(line))
         except msgspec.MsgspecError as error:
             log.warning("a run socket spoke nonsense", error=str(error))
             self.transport.abort()
-        if self.limit and len(self._rest) > self.limit:
+        if self._limit and len(self._rest) > self._limit:
             self.transport.abort()
-
-    def line_received(self, line: bytes) -> None:
-        raise NotImplementedError
 
 
 class RunSocket:
@@ -218,11 +215,10 @@ class RunSocket:
 class _Reader(_Lines):
     """The serving end of one connection."""
 
-    limit = REQUEST_LIMIT
     _decode = msgspec.json.Decoder(Request).decode
 
     def __init__(self, owner: RunSocket) -> None:
-        super().__init__()
+        super().__init__(self._asked, REQUEST_LIMIT)
         self._owner = owner
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -232,7 +228,7 @@ class _Reader(_Lines):
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.farewell(self)
 
-    def line_received(self, line: bytes) -> None:
+    def _asked(self, line: bytes) -> None:
         self._decode(line)
         self._owner.hint()
 
@@ -244,7 +240,7 @@ class Peer(_Lines):
     _decode_update = msgspec.json.Decoder(Update).decode
 
     def __init__(self, lost: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__(self._told)
         #: None until the first line has come.
         self.hello: Hello | None = None
         self.observed: dict[int, Observed] = {}
@@ -254,7 +250,7 @@ class Peer(_Lines):
         self.known = asyncio.Event()
         self._lost = lost
 
-    def line_received(self, line: bytes) -> None:
+    def _told(self, line: bytes) -> None:
         if self.hello is None:
             self.hello = self._decode_hello(line)
             self.observed = {observed.key: observed for observed in self.hello.snapshot}
