@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -149,3 +149,23 @@ class Endpoint:
 
     async def _wait(self) -> None:
         await self._serving
+
+
+# What the tests of each vendor's API share: one endpoint for a module, an account of its own for each test.
+
+
+@pytest.fixture(autouse=True)
+def seen(proving: None) -> None:
+    """A test that docs/coverage.md names has to show what it is named for."""
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    endpoint = Endpoint(tmp_path_factory.mktemp("data"))
+    yield endpoint
+    endpoint.close()
+
+
+@pytest.fixture
+def account(endpoint: Endpoint) -> NewAccount:
+    return endpoint.account()

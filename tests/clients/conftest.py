@@ -4,9 +4,8 @@ import msgspec
 import pytest
 
 from penstock.tasks.accounts import NewAccount
-from tests.endpoint import Endpoint
+from tests.endpoint import Endpoint, account, endpoint
 from tests.tencent.client import Client
-from tests.tencent.conftest import account, endpoint
 from tests.tencent.test_live import created
 
 __all__ = ["account", "endpoint"]
