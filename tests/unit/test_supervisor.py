@@ -3,84 +3,15 @@
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from typing import Self
 
 import pytest
 
 from penstock.errors import AddressRefused, SinkError, SourceError
 from penstock.media.supervisor import LAST_DELAY, Backoff, NodeState, Supervisor
+from tests.unit.supervised import Latest, Node, Wire, flow, refused
 
 pytestmark = pytest.mark.looptime
-
-Leaf = Callable[[Supervisor], Awaitable[None]]
-
-
-class Latest(random.Random):
-    """Draws the greatest value that is allowed, so that a delay shows its bound."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
-class Wire:
-    """As much of a connection as a supervisor sees."""
-
-    def __init__(self) -> None:
-        self.sent = self.received = 0
-        self.reasons: list[str | None] = []
-
-    def close(self, reason: str | None) -> None:
-        self.reasons.append(reason)
-
-
-class Node:
-    """A supervisor, when it tried, and what it told."""
-
-    def __init__(self, leaf: Leaf, *, side: str = "sink", rng: random.Random | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
-        self.tries: list[float] = []
-        self.events: list[tuple[str, str]] = []
-
-        async def run(supervisor: Supervisor) -> None:
-            self.tries.append(self.now)
-            await leaf(supervisor)
-
-        self.supervisor = Supervisor(
-            side,
-            side,
-            "rtmp://host/app/key",
-            run,
-            rng=rng or Latest(),
-            on_event=lambda name, text: self.events.append((name, text)),
-        )
-        self.supervisor.want(True)
-
-    @property
-    def now(self) -> float:
-        """Seconds since it began."""
-        return round(self._loop.time() - self._begun, 3)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.supervisor.close()
-
-
-async def refused(_: Supervisor) -> None:
-    """A leaf that never connects."""
-    raise SinkError("connection refused")
-
-
-async def flow(supervisor: Supervisor, seconds: float = 3600) -> None:
-    """A leaf whose media flows for some time."""
-    supervisor.connected(Wire())
-    supervisor.progressed()
-    await asyncio.sleep(seconds)
-    raise SinkError("closed by the peer")
 
 
 # -- back-off
@@ -268,129 +199,6 @@ async def test_a_leaf_that_just_returns_is_retried() -> None:
     async with Node(leaf) as node:
         await asyncio.sleep(1.6)
     assert node.tries == pytest.approx([0, 0.5, 1.5])
-
-
-# -- wanted or not
-
-
-class Orderly:
-    """A leaf that notes how it is ended; saying goodbye takes it a second."""
-
-    def __init__(self) -> None:
-        self.ended: list[float] = []
-
-    async def __call__(self, supervisor: Supervisor) -> None:
-        supervisor.connected(Wire())
-        supervisor.progressed()
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            await asyncio.sleep(1)
-            self.ended.append(asyncio.get_running_loop().time())
-
-
-async def test_a_node_that_is_not_wanted_any_more_ends_in_order_and_rests() -> None:
-    """Until it is wanted again."""
-    leaf = Orderly()
-    async with Node(leaf) as node:
-        await asyncio.sleep(5)
-        node.supervisor.want(False)
-        await asyncio.sleep(0.5)
-        assert leaf.ended == []
-        await asyncio.sleep(20)
-        assert len(leaf.ended) == 1
-        assert (node.supervisor.state, node.supervisor.error) == (NodeState.IDLE, "")
-        node.supervisor.want(True)
-        await asyncio.sleep(0.1)
-        assert node.supervisor.state is NodeState.FLOWING
-        assert node.supervisor.attempts == 2
-
-
-async def test_a_node_that_is_wanted_again_at_once_begins_anew_without_an_error() -> None:
-    """The source came back in the moment in which the sink was given up."""
-    leaf = Orderly()
-    async with Node(leaf) as node:
-        await asyncio.sleep(5)
-        node.supervisor.want(False)
-        node.supervisor.want(True)
-        await asyncio.sleep(1.1)
-        assert node.supervisor.error == ""
-        assert node.supervisor.state is NodeState.FLOWING
-        assert node.tries == [0, 6]
-
-
-async def test_a_node_that_waits_for_its_next_try_rests_at_once_when_it_is_not_wanted() -> None:
-    """It announces no try that will not come, and has no error any more."""
-    async with Node(refused) as node:
-        await asyncio.sleep(20)
-        assert node.supervisor.state is NodeState.RETRYING
-        tries = len(node.tries)
-        node.supervisor.want(False)
-        await asyncio.sleep(0.1)
-        assert (node.supervisor.state, node.supervisor.error) == (NodeState.IDLE, "")
-        await asyncio.sleep(100)
-        assert len(node.tries) == tries
-        node.supervisor.want(True)
-        await asyncio.sleep(0.1)
-        assert len(node.tries) == tries + 1
-
-
-async def test_reconnecting_is_orderly_immediate_and_no_failure() -> None:
-    """A connection that has to begin anew for our own reasons."""
-    leaf = Orderly()
-    async with Node(leaf) as node:
-        await asyncio.sleep(5)
-        node.supervisor.reconnect()
-        node.supervisor.reconnect()
-        await asyncio.sleep(1.1)
-        assert node.tries == [0, 6]
-        assert [name for name, _ in node.events] == ["sink.flowing", "sink.flowing"]
-        assert node.supervisor.error == ""
-
-
-@pytest.mark.parametrize("wish", ["reconnect", "rest", "close"])
-async def test_another_wish_does_not_cut_the_goodbye_short(wish: str) -> None:
-    """The leaf is told once that it is to end, and has its time; nothing begins before it has ended."""
-    leaf = Orderly()
-    async with Node(leaf) as node:
-        await asyncio.sleep(5)
-        node.supervisor.reconnect()
-        await asyncio.sleep(0.5)
-        match wish:
-            case "reconnect":
-                node.supervisor.reconnect()
-            case "rest":
-                node.supervisor.want(False)
-            case "close":
-                await node.supervisor.close()
-        await asyncio.sleep(0.6)
-        assert leaf.ended == [pytest.approx(6)]
-        assert node.tries == ([0, 6] if wish == "reconnect" else [0])
-
-
-async def test_reconnecting_while_waiting_for_the_next_try_changes_nothing() -> None:
-    """There is no connection to end, and the back-off stands."""
-    async with Node(refused) as node:
-        await asyncio.sleep(10)
-        tries = list(node.tries)
-        node.supervisor.reconnect()
-        await asyncio.sleep(1)
-        assert node.tries == tries
-
-
-async def test_closing_waits_for_the_orderly_end() -> None:
-    """Also while it connects, waits, or rests."""
-    leaf = Orderly()
-    node = Node(leaf)
-    await asyncio.sleep(5)
-    await node.supervisor.close()
-    assert len(leaf.ended) == 1
-    assert node.supervisor.state is NodeState.IDLE
-    for seconds in (0, 0.1):
-        other = Node(refused)
-        await asyncio.sleep(seconds)
-        await other.supervisor.close()
-        assert other.supervisor.state is NodeState.IDLE
 
 
 # -- what is measured
