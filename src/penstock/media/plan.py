@@ -163,7 +163,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source | Playlist, ...] = ()
     sinks: tuple[Sink, ...] = ()
     holds: tuple[Hold, ...] = ()
-    #: None: as the server's setting says.
+    #: None: as the server's setting says. It does not change while the plan runs.
     slate: SlateMode | None = None
     end: EndRules = EndRules()
     #: Raised by Restart: both sides are closed, then all begins anew.
