@@ -115,9 +115,12 @@ def test_viewers_of_nginx_see_camera_slate_and_camera_over_one_connection(
     assert events.count("sink.flowing") == 1
 
 
-def test_hevc_gets_a_slate_in_hevc(server: PenstockServer, cloud: Cloud, sink: SinkThread, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["hevc", "av1-opus"])
+def test_other_codecs_get_a_slate_in_their_own(
+    server: PenstockServer, cloud: Cloud, sink: SinkThread, tmp_path: Path, codec: str
+) -> None:
     """Over the same connection, and every picture can be decoded."""
-    with OriginThread(clip("hevc")) as origin:
+    with OriginThread(clip(codec)) as origin:
         task_id = cloud.create(origin.url, destination(sink))
         sink.until(lambda: pictures(sink) > 100)
         interrupt(origin, sink, cloud, task_id)
