@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.api.aliyun.live import live as preload
@@ -24,7 +25,7 @@ from penstock.api.tencent.wire import Tencent
 from penstock.net import Policy
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
-from penstock.tasks.model import Area, Edge, Load, NodeStatus, Observed, State, Task
+from penstock.tasks.model import Area, Edge, Load, NodeStatus, Observed, Playback, State, Task
 from penstock.tasks.preloads import PreloadTasks
 from penstock.tasks.service import PullTasks
 
@@ -110,8 +111,10 @@ class Endpoint:
         name = f"account-{next(self._names)}"
         return asyncio.run(create_account(self.store, name, task_limit=task_limit))
 
-    def run(self, task_id: str, *, error: str = "", state: State = State.ACTIVE) -> Task:
-        """Let a worker take the task and report that it delivered 95.9 s of media."""
+    def run(
+        self, task_id: str, *, error: str = "", state: State = State.ACTIVE, playback: Playback | None = None
+    ) -> Task:
+        """Let a worker take the task and report that it delivered 95.9 s of media, of files up to `playback`."""
         task = next(task for task in self.claimed() if task.id == task_id)
         source, sink = (
             NodeStatus(id=name, url="rtmp://***", state="flowing", since=self.now(), media_ms=95_900)
@@ -127,9 +130,15 @@ class Endpoint:
             sources=(source,),
             sinks=(sink,),
             on_air="source" if state is State.ACTIVE else "",
+            playback=playback,
             error=error,
         )
         return task
+
+    def keep_fresh(self, task: Task) -> None:
+        """Let the report of this task count as new, however long a client takes to ask for it."""
+        report = self.reports.by_key[task.key]
+        self.reports.by_key[task.key] = msgspec.structs.replace(report, at=report.at + 600_000)
 
     def claimed(self) -> list[Task]:
         asyncio.run(self.store.write(lambda tx: tx.claim("w-1", dead=(), now=self.now(), limit=1000)))

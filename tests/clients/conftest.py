@@ -1,6 +1,5 @@
 """The endpoint and the account are those of the tests of the API."""
 
-import msgspec
 import pytest
 
 from penstock.tasks.accounts import NewAccount
@@ -15,7 +14,5 @@ __all__ = ["account", "endpoint"]
 def running(endpoint: Endpoint, account: NewAccount) -> str:
     """The id of a task that runs: its worker's report stays fresh, however long a client takes to start."""
     task_id = created(Client(endpoint, account))
-    key = endpoint.run(task_id).key
-    report = endpoint.reports.by_key[key]
-    endpoint.reports.by_key[key] = msgspec.structs.replace(report, at=report.at + 600_000)
+    endpoint.keep_fresh(endpoint.run(task_id))
     return task_id

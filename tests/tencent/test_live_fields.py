@@ -23,8 +23,6 @@ KEPT: dict[str, Any] = {
 }
 #: What asks for something that is not served yet.
 NOT_SERVED: dict[str, Any] = {
-    "FileIndex": 1,
-    "OffsetTime": 10,
     "BackupSourceType": "PullVodPushLive",
     "WatermarkList": [{"PictureUrl": "http://127.0.0.1/logo.png"}],
 }

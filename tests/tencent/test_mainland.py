@@ -53,7 +53,7 @@ def test_a_task_lives_under_its_callers_id(endpoint: Endpoint, account: NewAccou
 
 def test_a_status_is_read_while_the_task_runs(endpoint: Endpoint, account: NewAccount) -> None:
     [create] = made(endpoint, account, ("CreateLivePullStreamTask", wish()))
-    endpoint.run(create["TaskId"])
+    endpoint.keep_fresh(endpoint.run(create["TaskId"]))
     [status] = made(endpoint, account, ("DescribeLivePullStreamTaskStatus", {"TaskId": create["TaskId"]}))
 
     info = status["TaskStatusInfo"]

@@ -38,6 +38,8 @@ class MemoryEngine:
         self.plans: dict[int, list[Plan]] = {}
         self.state_of: dict[int, State] = {}
         self.stopped: list[int] = []
+        #: Those that a test lets come to their end.
+        self.over: set[int] = set()
 
     def run(self, key: int, epoch: int, plan: Plan, playback: Playback | None = None) -> None:
         self.runs[key] = epoch
@@ -48,6 +50,7 @@ class MemoryEngine:
         if self.runs.pop(key, None) is not None:
             self.stopped.append(key)
             self.state_of.pop(key)
+            self.over.discard(key)
             await asyncio.sleep(0.1)
 
     def running(self) -> Mapping[int, int]:
@@ -56,9 +59,16 @@ class MemoryEngine:
     def states(self) -> Mapping[int, tuple[int, State]]:
         return {key: (epoch, self.state_of[key]) for key, epoch in self.runs.items()}
 
+    def finished(self) -> set[int]:
+        return self.over & self.runs.keys()
+
+    def observed(self, key: int) -> Observed | None:
+        return next((observed for observed in self.snapshot() if observed.key == key), None)
+
     def snapshot(self) -> Sequence[Observed]:
         return [
-            observe(key, epoch, state=self.state_of[key], at=clock(), since=clock()) for key, epoch in self.runs.items()
+            observe(key, epoch, state=self.state_of[key], at=clock(), since=clock(), finished=key in self.finished())
+            for key, epoch in self.runs.items()
         ]
 
 

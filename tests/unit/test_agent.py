@@ -70,6 +70,44 @@ async def test_clock_that_is_set_back_stops_nothing_that_has_begun(world: World)
     assert worker.engine.runs == {waits.key: 1}
 
 
+async def test_task_that_has_finished_ends_before_its_time_and_what_was_last_seen_is_kept(world: World) -> None:
+    task, other = (add_task(world.store, world.account, name) for name in "12")
+    worker = world.start("w-1")
+    await asyncio.sleep(3)
+    worker.engine.over.add(task.key)
+    await asyncio.sleep(1)
+    row = read_task(world.store, task.key)
+    assert (row.state, row.owner, worker.engine.runs) == (State.ENDED, None, {other.key: 1})
+    assert row.observed is not None
+    assert row.observed.finished
+    event = world.store.read_now(lambda tx: tx.last_events(task.key, 1))[0]
+    assert (event.name, event.text, event.by) == ("task.ended", "the last round has been played", "w-1")
+
+
+async def test_what_was_seen_last_is_kept_of_a_task_that_is_given_up(world: World) -> None:
+    """So whoever runs it next goes on there: after a pause, and after the orderly end of a worker."""
+    paused, drained = (add_task(world.store, world.account, name) for name in "12")
+    worker = world.start("w-1")
+    await asyncio.sleep(3.3)
+    at = clock()
+    world.pause(paused)
+    worker.agent.hint()
+    await worker.leave()
+    for task in (paused, drained):
+        row = read_task(world.store, task.key)
+        assert (row.owner, row.observed is not None and row.observed.at >= at) == (None, True)
+
+
+async def test_task_that_was_changed_while_it_finished_runs_again(world: World) -> None:
+    task = add_task(world.store, world.account, "1")
+    worker = world.start("w-1")
+    await asyncio.sleep(3)
+    worker.engine.over.add(task.key)
+    world.change(task)
+    await asyncio.sleep(4)
+    assert (read_task(world.store, task.key).state, worker.engine.runs) == (State.STARTING, {task.key: 2})
+
+
 async def test_clock_that_is_set_forward_begins_and_ends_what_is_due_by_it(world: World) -> None:
     ends = add_task(world.store, world.account, "1", end_at=NOW + HOUR // 2)
     begins = add_task(world.store, world.account, "2", start_at=NOW + HOUR // 2)

@@ -200,10 +200,7 @@ class TestSpec:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("source_type", "PullVodPushLive"),
             ("source_type", "PullPicPushLive"),
-            ("file_index", 1),
-            ("offset_time", 0),
             ("backup_source_type", "PullVodPushLive"),
             ("watermark_list", (Watermark(picture_url="https://h/p.png"),)),
             ("record_template_id", "1"),

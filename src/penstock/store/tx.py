@@ -243,7 +243,7 @@ class SqlTx(SqlReading):
             return False
         believed = state is State.ENDED and revision in (None, held.revision)
         if believed and lifecycle.allowed(held.state, Cause.ENDED):
-            self._move(held, Cause.ENDED, at=at, by=owner, text="came to its end", owner=None)
+            self._move(held, Cause.ENDED, at=at, by=owner, text=text or "came to its end", owner=None)
         else:
             self._let_go(held, at=at, by=owner, text=text or f"given up by {owner}")
         return True

@@ -227,8 +227,8 @@ class Tx(Protocol):
         """Give the task up where owner and epoch still hold. A row that is to be deleted goes for good.
 
         `state` is ENDED if the run came to its end; that is believed unless the row has moved on from
-        `revision`. Otherwise the row comes to rest as is desired of it now: WAITING or PAUSED; `text` is the
-        sentence of that event.
+        `revision`. Otherwise the row comes to rest as is desired of it now: WAITING or PAUSED. `text` is the
+        sentence of the event.
         """
         ...
 

@@ -4,6 +4,7 @@ Each call reads and writes in one transaction, with its event in the same; worke
 Whatever a caller may not do is a `penstock.errors.Refused`.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import SplitResult
@@ -33,6 +34,8 @@ from penstock.tasks.ports import AddressCheck, Clock, Hints, LiveStatus, Store, 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: Longest operator's name, in bytes of UTF-8.
 MAX_OPERATOR = 255
+
+_OVER = "The task has ended; give it a later EndTime first."
 
 
 class PullView(Struct):
@@ -134,6 +137,7 @@ class PullTasks:
         a new destination of another account, and what the checks of `pull_rules` raise.
         """
         pull_rules.check_text("Operator", operator, MAX_OPERATOR)
+        pull_rules.check_change(change)
 
         # Outside of the transaction that writes, since this takes as long as DNS does.
         task = await self._store.read(lambda tx: _found(tx, account_id, task_id))
@@ -159,6 +163,8 @@ class PullTasks:
                 pull_rules.span(spec, now=now, max_days=self._max_days) if moved else (task.start_at, task.end_at)
             )
             causes = _causes(task, change, end_at=end_at, now=now)
+            if Cause.RENEWED in causes and change.file_index is None and _is_finished(task):
+                spec = pull.from_the_beginning(spec)
             state = task.state
             for cause in causes:
                 state = lifecycle.after(state, cause)
@@ -189,10 +195,8 @@ class PullTasks:
         def work(tx: Tx) -> None:
             check_service(tx, account_id, ServiceName.LIVE)
             task = _found(tx, account_id, task_id)
-            _check_running(task, now)
-            # One that waits for a worker begins anew with it.
-            state = task.state if task.owner is None else lifecycle.after(task.state, Cause.RESTARTED)
-            spec = pull.restarted(pull.decode(task.spec))
+            state = _restarted(task, now)
+            spec = pull.restarted(pull.decode(task.spec), over=task.state is State.ENDED)
             tx.change_task(task.key, at=now, by=operator, spec=pull.encode(spec), state=state)
             tx.add_event(task.key, at=now, name=lifecycle.EVENTS[Cause.RESTARTED], text="restarted", by=operator)
 
@@ -254,15 +258,15 @@ class PullTasks:
         return _views([task], self._live, self._clock())[0]
 
     async def _check_addresses(self, spec: PullSpec, before: PullSpec | None = None) -> None:
-        """Ask the network policy about each address that was not in the spec before."""
-        known = _addresses(before) if before else ()
-        for refusal, address in _addresses(spec):
-            if (refusal, address) in known:
-                continue
-            try:
-                await self._addresses.check(*address)
-            except AddressRefused as error:
+        """Ask the network policy about each address that was not in the spec before, about all at once."""
+        known = _addresses(before) if before else []
+        asked = [one for one in dict.fromkeys(_addresses(spec)) if one not in known]
+        checks = (self._addresses.check(*address) for _, address in asked)
+        for (refusal, _), error in zip(asked, await asyncio.gather(*checks, return_exceptions=True), strict=True):
+            if isinstance(error, AddressRefused):
                 raise refusal(error.message) from error
+            if error is not None:
+                raise error
 
     def _check_owner(self, tx: Tx, account_id: int, address: tuple[str, int | None] | None) -> None:
         """Raise `ToUrlForbidden` if a destination's domain belongs to another account."""
@@ -330,7 +334,7 @@ def _views(tasks: Iterable[Task], live: LiveStatus, now: int) -> tuple[PullView,
 def _addresses(spec: PullSpec) -> Sequence[tuple[type[Refused], tuple[str, int | None]]]:
     """Where a spec leads, each with what is raised if that is forbidden."""
     found: list[tuple[type[Refused], tuple[str, int | None] | None]] = [
-        (InvalidSourceUrl, pull_rules.source_address(spec)),
+        *((InvalidSourceUrl, address) for address in pull_rules.source_addresses(spec)),
         (InvalidSourceUrl, pull_rules.backup_source_address(spec)),
         (InvalidToUrl, pull_rules.destination_address(spec)),
         (InvalidBackupToUrl, pull_rules.backup_destination_address(spec)),
@@ -346,14 +350,23 @@ def _found(tx: Tx, account_id: int, task_id: str) -> Task:
     return task
 
 
-def _check_running(task: Task, now: int) -> None:
-    """Raise `Conflict` unless the task is meant to run at `now`."""
+def _is_finished(task: Task) -> bool:
+    """Whether the last thing that the task did was to play the last round of its files to the end."""
+    return task.observed is not None and task.observed.finished
+
+
+def _restarted(task: Task, now: int) -> State:
+    """The state of a task whose run begins anew. Raise `Conflict` unless it is meant to run at `now`."""
     if task.desired is Desired.PAUSE:
         raise Conflict("The task is paused; enable it instead.")
     if now < task.start_at:
         raise Conflict("The task has not begun yet.")
-    if task.state is State.ENDED or (task.end_at is not None and task.end_at <= now):
-        raise Conflict("The task has ended; give it a later EndTime first.")
+    if task.end_at is not None and task.end_at <= now:
+        raise Conflict(_OVER)
+    if task.state is State.ENDED:  # with its last round
+        return lifecycle.after(task.state, Cause.RENEWED)
+    # One that waits for a worker begins anew with it.
+    return task.state if task.owner is None else lifecycle.after(task.state, Cause.RESTARTED)
 
 
 def _free_number(tx: Tx, account_id: int) -> str:
@@ -369,7 +382,9 @@ def _causes(task: Task, change: PullChange, *, end_at: int | None, now: int) -> 
     ended = end_at is not None and end_at <= now
     renewed = task.state is State.ENDED and change.end_time is not None
     if change.status and (ended or (task.state is State.ENDED and not renewed)):
-        raise Conflict("The task has ended; give it a later EndTime first.")
+        raise Conflict(
+            _OVER if ended else "The last round has been played; restart the task, or give it a later EndTime."
+        )
     causes = [Cause.RENEWED] if renewed else []
     if change.status == "pause" or (renewed and not change.status and task.desired is Desired.PAUSE):
         causes.append(Cause.PAUSED)

@@ -9,7 +9,7 @@ Everything it depends on is handed in, so that its hours can be lived in virtual
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -40,6 +40,8 @@ MANY_COSTS = 10_000
 BATCH_PAUSE = (0.01, 0.05)
 #: How often old events and ended tasks are removed, in seconds.
 PRUNE_EVERY = 300.0
+#: Why a task has ended before its end time.
+LAST_ROUND = "the last round has been played"
 #: What a state means where nothing is wrong.
 MEANINGS = {
     State.STARTING: "the run begins anew",
@@ -70,6 +72,14 @@ class Engine(Protocol):
 
     def states(self) -> Mapping[int, tuple[int, State]]:
         """Epoch and state of each task that runs, now."""
+        ...
+
+    def finished(self) -> Collection[int]:
+        """The tasks that run and have delivered all there was."""
+        ...
+
+    def observed(self, key: int) -> Observed | None:
+        """The status of a task, measured now; None: it does not run."""
         ...
 
     def snapshot(self) -> Sequence[Observed]:
@@ -135,10 +145,12 @@ class Agent:
             group.create_task(self._prune_forever())
 
     async def drain(self) -> None:
-        """Stop all tasks cleanly and give them up, so that others may run them at once."""
+        """Stop all tasks cleanly and give them up, so that others may run them at once, and go on where they were."""
+        seen = self._engine.snapshot()
         await asyncio.gather(*self._stopping.values(), *map(self._engine.stop, list(self._engine.running())))
 
         def release_all(tx: Tx) -> None:
+            tx.checkpoint(self._id, seen)
             for task in tx.owned(self._id):
                 self._release(tx, task, f"given up by {self._id}, which ends")
 
@@ -248,13 +260,21 @@ class Agent:
         if not stopped.cancelled() and stopped.result():
             self.hint()  # what was given up may have been enabled again meanwhile
 
-    async def _settle(self, task: Task) -> bool | None:
-        """Stop a task that is not to run, then give it up; says whether that is done."""
+    async def _settle(self, task: Task, *, finished: bool = False) -> bool | None:
+        """Stop a task that is not to run, or has `finished`, then give it up; says whether that is done."""
+        seen = self._engine.observed(task.key)
         await self._engine.stop(task.key)
-        return await self._attempt(self._store.write(lambda tx: self._release(tx, task)))
 
-    def _release(self, tx: Tx, task: Task, text: str = "") -> bool:
-        state = State.ENDED if self._has_ended(task) else State.WAITING
+        def release(tx: Tx) -> bool:
+            tx.checkpoint(self._id, [seen] if seen else [])
+            return self._release(tx, task, finished=finished)
+
+        return await self._attempt(self._store.write(release))
+
+    def _release(self, tx: Tx, task: Task, text: str = "", *, finished: bool = False) -> bool:
+        state = State.WAITING
+        if finished or self._has_ended(task):
+            state, text = State.ENDED, LAST_ROUND if finished else ""
         return tx.release(
             task.key,
             owner=self._id,
@@ -276,9 +296,12 @@ class Agent:
             await self.report(checkpoint=reports % REPORTS_PER_CHECKPOINT == 0)
 
     async def report(self, *, checkpoint: bool) -> None:
-        """Write the states that changed and the events that came; with `checkpoint`, all statuses as well."""
-        history = self._history.waiting()
-        if not (history or checkpoint or self._has_news()):
+        """Write the states that changed and the events that came; with `checkpoint`, all statuses as well.
+
+        What has finished is ended.
+        """
+        history, finished = self._history.waiting(), set(self._engine.finished()) - self._stopping.keys()
+        if not (history or checkpoint or finished or self._has_news()):
             return
         seen = [observed for observed in self._engine.snapshot() if observed.key not in self._stopping]
         changed = [observed for observed in seen if self._written.get(observed.key) != (observed.epoch, observed.state)]
@@ -302,6 +325,8 @@ class Agent:
         for key in fenced:
             log.warning("a task belongs to another worker now and is stopped here", task_key=key)
             self._stop(key, self._engine.stop(key))
+        for key in finished & self._applied.keys():
+            self._stop(key, self._settle(self._applied[key], finished=True))
 
     def _has_news(self) -> bool:
         """Whether the store does not know some task's state yet."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,9 +11,8 @@ import structlog
 from msgspec.structs import replace
 
 from penstock.log import mask_text, mask_url
-from penstock.media.files.order import Place
 from penstock.media.packet import AUDIO, VIDEO
-from penstock.media.plan import Plan, Playlist, SlateMode
+from penstock.media.plan import Plan, SlateMode
 from penstock.media.pump import Pump
 from penstock.media.relay import SPAN, Relay
 from penstock.media.still import Stills
@@ -23,6 +22,7 @@ from penstock.media.warming import Viewer, Viewers, Warming
 from penstock.tasks.model import HoldStatus, NodeStatus, Observed, Playback, State
 from penstock.tasks.ports import Clock
 from penstock.tasks.times import text as time_text
+from penstock.worker.playback import playback_of, resumption
 
 log = structlog.get_logger()
 
@@ -149,7 +149,7 @@ class Engine:
 
     async def _renew(self, key: int, run: _Run) -> None:
         """Close both sides in order, then begin anew, unless the task was stopped meanwhile."""
-        playback = _playback(run.work)
+        playback = playback_of(run.plan, run.work) if isinstance(run.work, Relay) else None
         await asyncio.wait([self._later(run.work.close())], timeout=GOODBYE)
         run.renewing = False
         if self._runs.get(key) is run:
@@ -173,7 +173,7 @@ class Engine:
             stills=self._stills,
             rng=self._rng,
             on_event=on_event,
-            resume=_resumption(plan, playback),
+            resume=resumption(plan, playback),
         )
 
     async def stop(self, key: int) -> None:
@@ -191,6 +191,11 @@ class Engine:
         for run in self._runs.values():
             self._settle(run)
         return {key: (run.epoch, run.state) for key, run in self._runs.items()}
+
+    def finished(self) -> Sequence[int]:
+        """Return the tasks that have delivered all there was."""
+        runs = ((key, run) for key, run in self._runs.items() if not run.renewing)
+        return [key for key, run in runs if isinstance(run.work, Relay) and run.work.finished]
 
     def observed(self, key: int) -> Observed | None:
         """Return what is measured of a task now; None if it does not run here."""
@@ -256,7 +261,7 @@ class Engine:
             on_air_since=self._wall(work.on_air_since) if work.on_air else None,
             lead_ms=None if (lead := work.lead) is None else round(lead),
             switches={cause.value: number for cause, number in work.switches.items()},
-            playback=_playback(work),
+            playback=playback_of(run.plan, work),
             finished=work.finished,
         )
 
@@ -349,29 +354,3 @@ class Engine:
 def _moved_at(node: Supervisor) -> float:
     """Since when a node has got no farther (loop time)."""
     return max(node.since, node.meter.progress_at or 0.0)
-
-
-def _playback(work: Relay | Warming) -> Playback | None:
-    """Where a playlist is, in the model's words."""
-    progress = work.progress if isinstance(work, Relay) else None
-    if progress is None:
-        return None
-    return Playback(
-        item=progress.place.item,
-        url=_masked(progress.url),
-        offset_ms=progress.place.offset_ms,
-        duration_ms=progress.duration_ms,
-        rounds=progress.place.rounds,
-        next_url=_masked(progress.next_url) if progress.next_url else "",
-        moved=progress.moved,
-    )
-
-
-def _resumption(plan: Plan, playback: Playback | None) -> Place | None:
-    """Where a playlist goes on after an earlier run; None: where the list says."""
-    playlist = next((source for source in plan.sources if isinstance(source, Playlist)), None)
-    if playlist is None or playback is None or playback.moved != playlist.moved:
-        return None
-    if playback.item >= len(playlist.urls) or _masked(playlist.urls[playback.item]) != playback.url:
-        return None
-    return Place(playback.rounds, playback.item, playback.offset_ms)

@@ -60,8 +60,8 @@ class Order:
         self.place = following
 
     def settle(self, place: Place | None) -> None:
-        """Be at another place of this list, or at the end."""
-        self.place = place
+        """Be at another place of this list, or at the end; also if the list has no such round."""
+        self.place = None if place is None else _bounded(self.playlist, place)
 
     def change(self, playlist: Playlist) -> bool:
         """Take up another list, or a change of this one; say whether what plays is to be left at once for `place`."""

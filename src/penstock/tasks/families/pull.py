@@ -1,10 +1,11 @@
-"""The family ``pull``: takes a live source and pushes it on, from its start time to its end time.
+"""The family ``pull``: takes a live source, or files one after another, and pushes it on, from its start time to its
+end time or, of files, to the end of the last round.
 
 All here is pure: what a caller asks for (`PullSpec`, `PullChange`; `pull_rules` says what is wrong with it), what a
 worker should run (`plan`) and what is truly going on (`run_status`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,9 +13,10 @@ import msgspec
 from penstock.errors import (
     Unsupported,
 )
-from penstock.media.plan import EndRules, Plan, Sink, SlateMode, Source
+from penstock.log import mask_url
+from penstock.media.plan import EndRules, Plan, Playlist, Position, Sink, SlateMode, Source
 from penstock.tasks import observation, times
-from penstock.tasks.model import Observed, State, Struct, Task
+from penstock.tasks.model import Observed, Playback, State, Struct, Task
 
 FAMILY = "pull"
 #: Where the family's own numbers begin.
@@ -23,6 +25,11 @@ FIRST_NUMBER = 10001
 SOURCE, BACKUP, SINK, BACKUP_SINK = "source", "backup", "sink", "sink.backup"
 #: How the word of ExtraCmd begins that says what is shown while there is no source.
 SLATE = "slate="
+
+#: SourceType of a live source and of files, and VodRefreshType of files that go on where they are.
+LIVE, FILES, CONTINUE = "PullLivePushLive", "PullVodPushLive", "ContinueBreakPoint"
+#: Create's FileIndex and OffsetTime hold for a task that starts within so many ms.
+START_VALID = 24 * 3600 * times.SECOND
 
 
 class Watermark(Struct):
@@ -74,6 +81,8 @@ class PullSpec(Struct, kw_only=True):
     transcode_template_name: str = ""
     #: How often the run was begun anew: the plan's generation.
     restarts: int = 0
+    #: How often another place in the files was asked for than the one where they are: the playlist's.
+    moved: int = 0
 
 
 class PullChange(Struct):
@@ -109,19 +118,25 @@ class PullChange(Struct):
         return any(url is not None for url in urls)
 
 
-class RunStatus(Struct):
+class RunStatus(Struct, kw_only=True):
     """What can truthfully be said about a task's run."""
 
     #: A fresh observation says that media flows.
     active: bool
     #: The caller's own URL of the source on air, with its secrets; empty: none, or not known now.
     file_url: str
-    #: Whole seconds of media delivered in this run, to the destination that got most.
+    #: Of files: that of the file which follows; empty: none does.
+    next_file_url: str = ""
+    #: Whole seconds of media delivered in this run, to the destination that got most; of files: the place in the file.
     offset_s: int
-    #: When the last observation of this run was made; None: never.
+    #: Length of the file in whole seconds; 0: not known, or a live source.
+    duration_s: int = 0
+    #: When the last observation of this run was made, or the one that `playback` is from; None: never.
     report_at: int | None
-    #: A live source does not loop.
-    looped: int
+    #: Rounds of the files that are complete; a live source has none.
+    looped: int = 0
+    #: Where in its files the task is or, if it does not run, was; None: it has played none, or has a live source.
+    playback: Playback | None
     #: What is wrong, since when and where, secrets masked; empty when healthy or not meant to run.
     error: str
     #: What this was concluded from; None: nothing was observed of this run.
@@ -145,7 +160,8 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
     """The spec after a change.
 
     A ToUrl is a whole destination: it replaces DomainName, AppName, StreamName and PushArgs. An empty one
-    leaves these as they are. An empty BackupSourceType takes the backup away.
+    leaves these as they are. An empty BackupSourceType takes the backup away. Other files begin with their first,
+    unless FileIndex names one of them.
     """
     if change.backup_vod_url:
         raise Unsupported("BackupVodUrl (a file as slate) is not served yet.")
@@ -155,18 +171,32 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
         values |= {"domain_name": "", "app_name": "", "stream_name": "", "push_args": ""}
     if change.backup_source_type == "" and not change.backup_source_url:
         values |= {"backup_source_url": ""}
+    if change.file_index is not None:
+        values["moved"] = spec.moved + 1
+    elif change.source_urls not in (None, spec.source_urls):
+        values |= {"file_index": None, "offset_time": None}
     return msgspec.structs.replace(spec, **values)
 
 
-def restarted(spec: PullSpec) -> PullSpec:
-    """The spec of a run that begins anew."""
-    return msgspec.structs.replace(spec, restarts=spec.restarts + 1)
+def restarted(spec: PullSpec, *, over: bool = False) -> PullSpec:
+    """The spec of a run that begins anew. Files go on where they are if VodRefreshType says ContinueBreakPoint.
+
+    `over`: the last round was played, there is nothing to go on with.
+    """
+    spec = msgspec.structs.replace(spec, restarts=spec.restarts + 1)
+    return spec if spec.vod_refresh_type == CONTINUE and not over else from_the_beginning(spec)
+
+
+def from_the_beginning(spec: PullSpec) -> PullSpec:
+    """The spec of files that are played from the first one on."""
+    return msgspec.structs.replace(spec, moved=spec.moved + 1, file_index=None, offset_time=None)
 
 
 def plan(task: Task) -> Plan:
     """What a worker should run for this task."""
     spec = decode(task.spec)
-    sources = [Source(id=SOURCE, url=spec.source_urls[0])]
+    files = spec.source_type == FILES
+    sources: list[Source | Playlist] = [_playlist(spec, task) if files else Source(id=SOURCE, url=spec.source_urls[0])]
     if spec.backup_source_url:
         sources.append(Source(id=BACKUP, url=spec.backup_source_url))
     sinks = [Sink(id=SINK, url=destination(spec))]
@@ -191,6 +221,27 @@ def slate(spec: PullSpec) -> SlateMode | None:
     return msgspec.convert(modes[-1], SlateMode) if modes else None
 
 
+def _playlist(spec: PullSpec, task: Task) -> Playlist:
+    """The files of a spec, in order."""
+    start = Position()
+    if spec.file_index is not None and not _is_stale(spec, task):
+        start = Position(item=spec.file_index - 1, offset_ms=(spec.offset_time or 0) * times.SECOND)
+    return Playlist(
+        id=SOURCE,
+        urls=spec.source_urls,
+        rounds=None if spec.vod_loop_times < 0 else max(1, spec.vod_loop_times),
+        start=start,
+        moved=spec.moved,
+        finish=spec.vod_refresh_type == CONTINUE,
+        local=spec.vod_local_mode == 1,
+    )
+
+
+def _is_stale(spec: PullSpec, task: Task) -> bool:
+    """Whether the place that Create named is void: the task starts too late for it."""
+    return spec.moved == 0 and task.start_at - task.created_at > START_VALID
+
+
 def destination(spec: PullSpec) -> str:
     """The URL that is pushed to."""
     url = spec.to_url or f"rtmp://{spec.domain_name}/{spec.app_name}/{spec.stream_name}"
@@ -206,20 +257,54 @@ def run_status(task: Task, spec: PullSpec, observed: Observed | None, now: int, 
     One of an earlier run, or of a task that nobody owns, says nothing about media that flows now. `waiting` is
     why nobody takes a task that is due, if that is known.
     """
+    playback = _playback(spec, observed)
+    told = observed if playback else None
     observed = observation.of_this_run(task, observed)
     fresh = observation.is_fresh(task, observed, now)
-    active = fresh and observed is not None and observed.state is State.ACTIVE
+    on_air = observed.on_air if fresh and observed else ""
     return RunStatus(
-        active=active,
-        file_url=_shown(spec, observed) if fresh and observed else "",
-        offset_s=max((sink.media_ms for sink in observed.sinks), default=0) // times.SECOND if observed else 0,
-        report_at=observed.at if observed else None,
-        looped=0,
+        active=fresh and observed is not None and observed.state is State.ACTIVE,
+        **_of_files(spec, playback, on_air) if spec.source_type == FILES else _of_live(spec, observed, on_air),
+        report_at=seen.at if (seen := observed or told) else None,
+        playback=playback,
         error=observation.trouble(task, observed, now, waiting),
         observed=observed,
     )
 
 
-def _shown(spec: PullSpec, observed: Observed) -> str:
-    """The URL of the source on air."""
-    return {SOURCE: spec.source_urls[0], BACKUP: spec.backup_source_url}.get(observed.on_air, "")
+def _of_live(spec: PullSpec, observed: Observed | None, on_air: str) -> dict[str, Any]:
+    """What is on air of live sources, and how much of it has been delivered."""
+    media_ms = max((sink.media_ms for sink in observed.sinks), default=0) if observed else 0
+    url = {SOURCE: spec.source_urls[0], BACKUP: spec.backup_source_url}.get(on_air, "")
+    return {"file_url": url, "offset_s": media_ms // times.SECOND}
+
+
+def _of_files(spec: PullSpec, playback: Playback | None, on_air: str) -> dict[str, Any]:
+    """Which file is on air, and how far it is."""
+    if playback is None:
+        return {"file_url": "", "offset_s": 0}
+    urls, here, following = spec.source_urls, playback.url, playback.next_url
+    return {
+        "file_url": _own_url(urls, playback.item, here) if on_air == SOURCE else "",
+        "next_file_url": _own_url(urls, playback.item + 1, following) if on_air == SOURCE else "",
+        "offset_s": playback.offset_ms // times.SECOND,
+        "duration_s": round((playback.duration_ms or 0) / times.SECOND),
+        "looped": playback.rounds,
+    }
+
+
+def _playback(spec: PullSpec, observed: Observed | None) -> Playback | None:
+    """Where the task is in its files: also what an earlier run said, until this one has told."""
+    playback = observed.playback if observed else None
+    if spec.source_type != FILES or playback is None or playback.moved != spec.moved:
+        return None
+    return playback
+
+
+def _own_url(urls: Sequence[str], at: int, masked: str) -> str:
+    """The caller's own URL of a file that was reported `masked`; `at` is its place in the list, as far as is known.
+
+    A file that is played to its end though the list has changed may be in it no more: its URL stays masked.
+    """
+    likely = [urls[at % len(urls)], *urls] if masked else []
+    return next((url for url in likely if mask_url(url) == masked), masked)

@@ -1,6 +1,6 @@
 """What may be asked for of a pull task. Pure: whether an address may be reached is the network policy's question."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 from urllib.parse import SplitResult
 
@@ -17,13 +17,24 @@ from penstock.media import srt
 from penstock.media.plan import SlateMode
 from penstock.tasks import times
 from penstock.tasks.addresses import MAX_URL, check_stream, split_host, split_url
-from penstock.tasks.families.pull import SLATE, PullSpec, destination, slate
+from penstock.tasks.families.pull import (
+    CONTINUE,
+    FILES,
+    LIVE,
+    SLATE,
+    PullChange,
+    PullSpec,
+    destination,
+    slate,
+)
 
-SOURCE_TYPES = frozenset({"PullLivePushLive", "PullVodPushLive", "PullPicPushLive"})
+SOURCE_TYPES = frozenset({LIVE, FILES, "PullPicPushLive"})
+#: Most files of a task.
+MAX_FILES = 30
 CALLBACK_EVENTS = frozenset(
     {"TaskStart", "TaskExit", "VodSourceFileStart", "VodSourceFileFinish", "ResetTaskConfig", "TaskAlarm"}
 )
-REFRESH_TYPES = frozenset({"", "ImmediateNewSource", "ContinueBreakPoint"})
+REFRESH_TYPES = frozenset({"", "ImmediateNewSource", CONTINUE})
 
 #: All that the vendor documents.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
@@ -37,19 +48,29 @@ MAX_COMMENT = 512
 def check(spec: PullSpec) -> None:
     """Raise a `Refused` for the first thing that is wrong with a spec, its times aside."""
     _check_served(spec)
-    if len(spec.source_urls) != 1:
-        raise InvalidSourceUrl("SourceUrls: PullLivePushLive takes exactly one URL.")
-    source_address(spec)
+    source_addresses(spec)
     backup_source_address(spec)
     destination_address(spec)
     backup_destination_address(spec)
     callback_address(spec)
     _check_values(spec)
+    _check_start(spec)
 
 
-def source_address(spec: PullSpec) -> tuple[str, int | None]:
-    """Host and port of the source. Raise `InvalidSourceUrl`."""
-    return _source_address("SourceUrls", spec.source_urls[0])
+def check_change(change: PullChange) -> None:
+    """Raise a `Refused` if a change asks for half of a place in the files."""
+    if (change.file_index is None) != (change.offset_time is None):
+        missing, given = ("FileIndex", "OffsetTime") if change.file_index is None else ("OffsetTime", "FileIndex")
+        raise InvalidField(missing, f"{given} must come with {missing}.")
+
+
+def source_addresses(spec: PullSpec) -> Sequence[tuple[str, int | None]]:
+    """Host and port of each source. Raise `InvalidSourceUrl`."""
+    urls, most = spec.source_urls, MAX_FILES if spec.source_type == FILES else 1
+    if not 1 <= len(urls) <= most:
+        limit = f"1 to {most} URLs" if most > 1 else "exactly one URL"
+        raise InvalidSourceUrl(f"SourceUrls: {spec.source_type} takes {limit}.")
+    return [_source_address(f"SourceUrls.{at}" if most > 1 else "SourceUrls", url) for at, url in enumerate(urls)]
 
 
 def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
@@ -59,7 +80,7 @@ def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
         raise InvalidField(missing, f"BackupSourceType and BackupSourceUrl go together; {missing} is empty.")
     if not spec.backup_source_url:
         return None
-    if spec.source_type != "PullLivePushLive":
+    if spec.source_type != LIVE:
         raise InvalidField("BackupSourceType", "A backup source is for PullLivePushLive alone.")
     return _source_address("BackupSourceUrl", spec.backup_source_url)
 
@@ -156,9 +177,8 @@ def _check_served(spec: PullSpec) -> None:
     if spec.source_type not in SOURCE_TYPES:
         raise InvalidField("SourceType", f"SourceType must be one of {_listed(SOURCE_TYPES)}.")
     asked = {
-        f"SourceType {spec.source_type}": spec.source_type != "PullLivePushLive",
-        "FileIndex and OffsetTime (of files)": spec.file_index is not None or spec.offset_time is not None,
-        "BackupSourceType PullVodPushLive (a file)": spec.backup_source_type == "PullVodPushLive",
+        f"SourceType {spec.source_type}": spec.source_type == "PullPicPushLive",
+        "BackupSourceType PullVodPushLive (a file)": spec.backup_source_type == FILES,
         "WatermarkList": spec.watermark_list,
         "RecordTemplateId": spec.record_template_id,
         "TranscodeTemplateName": spec.transcode_template_name,
@@ -217,6 +237,13 @@ def _check_values(spec: PullSpec) -> None:
         slate(spec)
     except ValueError:
         raise InvalidField("ExtraCmd", f"ExtraCmd: {SLATE} takes {_listed(get_args(SlateMode))}.") from None
+
+
+def _check_start(spec: PullSpec) -> None:
+    if spec.file_index is None and spec.offset_time is not None:
+        raise InvalidField("FileIndex", "OffsetTime must come with FileIndex.")
+    if spec.file_index is not None and not 1 <= spec.file_index <= len(spec.source_urls):
+        raise InvalidField("FileIndex", f"FileIndex must be 1 to {len(spec.source_urls)}, the number of SourceUrls.")
 
 
 def check_text(field: str, value: str, limit: int) -> None:

@@ -253,6 +253,8 @@ def status_info(run: RunStatus) -> TaskStatusInfo:
         offset_time=run.offset_s,
         report_time=utc(run.report_at),
         run_status="active",
+        file_duration=run.duration_s,
+        next_file_url=run.next_file_url,
     )
 
 

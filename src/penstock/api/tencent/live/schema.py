@@ -189,7 +189,7 @@ class TaskStatusInfo(AnswerPart, kw_only=True):
     offset_time: int = 0
     report_time: str = ""
     run_status: str = "inactive"
-    #: A live source has neither.
+    #: Whole seconds; 0: not known. A live source has neither.
     file_duration: int = 0
     next_file_url: str = ""
 
