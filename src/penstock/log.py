@@ -32,11 +32,15 @@ _SECRET_NAME = re.compile(
 )
 
 
-def mask_url(url: str) -> str:
+def mask_url(url: str, *, hint: bool = False) -> str:
     """The URL without its secrets: user and password, each value of the query, an RTMP or SRT stream key.
+
+    `hint`: with the first and the last letters of a longer stream key, so that an operator can tell streams apart.
 
     >>> mask_url("rtmp://user:pw@host/app/key?txSecret=1")
     'rtmp://***@host/app/***?txSecret=***'
+    >>> mask_url("rtmp://host/app/news-channel-7", hint=True)
+    'rtmp://host/app/ne***-7'
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -51,8 +55,14 @@ def mask_url(url: str) -> str:
         authority = f"{HIDDEN}@{host}"
     if scheme.lower() in _KEY_IN_PATH:
         head, slash, key = path.rstrip("/").rpartition("/")
-        path = f"{head}{slash}{HIDDEN}" if key else path
+        path = f"{head}{slash}{_hint(key) if hint else HIDDEN}" if key else path
     return f"{scheme}://{authority}{path}{question}{_mask_query(query)}"
+
+
+def _hint(key: str) -> str:
+    """A third of a key at most, and never more than six letters: what is left of it is no easier to guess."""
+    shown = min(6, len(key) // 3) if len(key) > 5 else 0
+    return key[: shown - shown // 2] + HIDDEN + key[len(key) - shown // 2 :]
 
 
 def _mask_query(query: str) -> str:

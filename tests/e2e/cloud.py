@@ -58,8 +58,13 @@ class Cloud:
 
     def run_status(self, task_id: str) -> str:
         """Whether the task delivers now: ``active`` or ``inactive``."""
+        status: str = self.status(task_id)["RunStatus"]
+        return status
+
+    def status(self, task_id: str) -> dict[str, Any]:
+        """The task's TaskStatusInfo."""
         answer = self._plain.call_json("DescribeLivePullStreamTaskStatus", {"TaskId": task_id})
-        status: str = answer["Response"]["TaskStatusInfo"]["RunStatus"]
+        status: dict[str, Any] = answer["Response"]["TaskStatusInfo"]
         return status
 
     def modify(self, task_id: str, **values: Any) -> None:

@@ -48,6 +48,20 @@ def test_url_keeps_its_place_and_loses_its_secrets(url: str, masked: str) -> Non
     assert masked == mask_url(masked)
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("short", "***"),
+        ("stream1", "s***1"),
+        ("stream2", "s***2"),
+        ("news-channel-7", "ne***-7"),
+        ("abcd-efgh-ijkl-mnop-qrst", "abc***rst"),
+    ],
+)
+def test_hint_tells_streams_apart_and_leaves_their_keys_unguessed(key: str, shown: str) -> None:
+    assert mask_url(f"rtmp://u:p@h/app/{key}?txSecret=1", hint=True) == f"rtmp://***@h/app/{shown}?txSecret=***"
+
+
 SECRET = st.text("s3cretXYZ", min_size=8, max_size=20).map(lambda text: f"S{text}S")
 SCHEME = st.sampled_from(["rtmp", "rtmps", "srt", "RTMP"])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import accounts, domains, edges, operations, parts, preloads, streams, task_changes, tasks
+from penstock.cli import accounts, domains, edges, operations, parts, preloads, streams, task_changes, tasks, watching
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -34,7 +34,9 @@ app.add_typer(accounts.commands, name="account")
 app.add_typer(domains.commands, name="domain")
 app.add_typer(edges.commands, name="edge")
 app.command("usersig")(domains.usersig)
+tasks.commands.command("create")(task_changes.create)
 tasks.commands.command("restart")(task_changes.restart)
+tasks.commands.command("watch")(watching.watch)
 app.add_typer(tasks.commands, name="task")
 app.add_typer(preloads.commands, name="preload")
 app.add_typer(streams.commands, name="stream")

@@ -4,6 +4,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 #: The exit code of a setting or flag that cannot be used.
 USAGE = 2
+
+#: Milliseconds of a span's units.
+UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 DATA = Path("penstock-data")
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder DATA, which holds everything.")]
@@ -65,6 +69,21 @@ def with_live(found: "Config", work: Callable[["Store", "Live"], Coroutine[Any, 
             return await work(store, live)
 
     return with_store(found, look)
+
+
+def moment(text: str, now: int, sign: int, option: str) -> int:
+    """Unix ms of a time, or of a span (``30s``, ``10m``, ``2h``, ``7d``) after `now`; before it with a `sign` of -1.
+
+    Raise `typer.BadParameter`.
+    """
+    from penstock.tasks.times import parse
+
+    if found := re.fullmatch(r"(\d{1,9})([smhd])", text):
+        return now + sign * int(found[1]) * UNITS[found[2]]
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text}: no span like 30s, 10m or 2h, and {error}", param_hint=option) from None
 
 
 def print_json(value: object) -> None:

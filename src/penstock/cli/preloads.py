@@ -18,7 +18,7 @@ from penstock.cli.common import (
     settings,
     with_live,
 )
-from penstock.cli.tasks import event_row, iso
+from penstock.cli.rows import event_row, iso
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from penstock.cli.common import (
     settings,
     with_live,
 )
-from penstock.cli.tasks import iso, span
+from penstock.cli.rows import iso, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
