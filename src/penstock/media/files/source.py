@@ -178,7 +178,10 @@ class FileSource:
         """Say more than FFmpeg's last words, where those say nothing."""
         reason = reason.removeprefix(PREAMBLE)
         if reason.startswith(_UNKNOWN) and b"[error] moov atom not found" in self._words:
-            return "it is no MP4 file, or breaks off before it says what it contains (moov atom not found)"
+            return (
+                "it is no MP4 file, breaks off before its index, or has that at its end and a server that gives no "
+                "parts of files (moov atom not found)"
+            )
         return "it is no media file that can be read" if reason.startswith(_UNKNOWN) else reason
 
 
