@@ -191,6 +191,14 @@ async def test_all_files_bad_is_said_and_raises_no_storm() -> None:
     assert len(stage.server.requests) == 4
 
 
+async def test_a_bad_file_at_the_very_end_ends_the_list() -> None:
+    """There is nothing after it."""
+    async with playing({"a": file("plain", seconds=1)}) as stage:
+        stage.start(playlist(stage, "/a.mp4", "/missing.mp4", rounds=2))
+        assert await stage.ended() == "The source has delivered all there was."
+    assert stage.names("file.") == 2 * ["file.started", "file.finished"]
+
+
 async def test_it_begins_at_the_keyframe_before_the_place_that_was_named(tmp_path: Path) -> None:
     """Here each second has one. The first round alone begins there."""
     async with playing({"a": file("av"), "b": file("plain")}) as stage:

@@ -31,6 +31,11 @@ class Order:
         return self._later or self.playlist
 
     @property
+    def is_over(self) -> bool:
+        """Whether the last round is."""
+        return self.place is None
+
+    @property
     def url(self) -> str:
         """That of the file at `place`; empty: there is none."""
         return self.playlist.urls[self.place.item] if self.place else ""

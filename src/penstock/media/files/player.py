@@ -134,8 +134,6 @@ class Player:
 
     async def run(self, connected: Callable[[Counted], None], on_media: OnMessage) -> None:
         """Play; always raises: `Finished` when the last round is over, else `SourceError`."""
-        if self._order.place is None:
-            raise Finished
         self._on_media, self._link = on_media, (link := _Link())
         try:
             self._prepare(self._order.from_here())
@@ -143,10 +141,11 @@ class Player:
                 await asyncio.wait([self._next])  # it is another one after a change
             self._zero = self._clock() - (self._timeline.end or 0.0) / 1000
             self._ticked_at = self._clock()
-            self._go_on()
-            if self._item is not None:
+            if self._go_on():
                 connected(link)
                 self._pump.each_tick(self._tick)
+            elif self._order.is_over:
+                link.end(Finished())
             await asyncio.wait([link.closed])
         finally:
             self._pump.no_tick(self._tick)
@@ -241,9 +240,9 @@ class Player:
                 self._stay_dry(item)
                 return
             self._finish(item)
-            if self._order.place is None:
+            if self._order.is_over:
                 break
-        if self._order.place is None:
+        if self._order.is_over:
             if due >= (self._timeline.end or 0):
                 self._end(Finished())
         elif self._next is not None:
