@@ -69,12 +69,13 @@ async def test_a_channel_whose_rounds_are_over_says_so_and_rests() -> None:
         it.stage.engine.run(KEY, 1, it.plan("/a.mp4", rounds=1))
         await it.stage.until(lambda: it.stage.seen.finished)
         assert it.stage.seen.error == ""
-        assert it.stage.seen.playback is None
+        assert it.playback.rounds == 1
         assert it.stage.names("source.")[-1] == "source.finished"
         it.stage.engine.run(KEY, 1, it.plan("/a.mp4", rounds=2))
-        await it.stage.until(lambda: not it.stage.seen.finished and it.stage.seen.playback)
+        await it.stage.until(lambda: not it.stage.seen.finished)
         assert it.playback.rounds == 1
         await it.stage.until(lambda: it.stage.seen.finished)
+        assert it.playback.rounds == 2
 
 
 async def test_another_worker_goes_on_where_the_last_one_was() -> None:
