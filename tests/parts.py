@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,13 @@ def libfaketime() -> Path:
     """The library that, loaded before all others, gives a process a clock that can be set."""
     found = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), "/usr/lib/faketime/libfaketime.so.1")
     return require(str(found), package="faketime")
+
+
+def own_address(other: str) -> str:
+    """The address from which this machine would call another one; a test is skipped where there is none."""
+    with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((other, 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])

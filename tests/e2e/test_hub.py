@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.media import ffmpeg_exe, publish
+from tests.parts import own_address
 from tests.rtmp_client import Client
 from tests.rtmp_peer import OriginThread, SinkThread
 
@@ -133,3 +135,18 @@ def test_another_worker_takes_the_stream_over_from_one_that_stands_still(
     assert asyncio.run(watch()) > 50
     (still,) = streams(server)
     assert still["since"] == after["since"]
+
+
+def test_hub_that_listens_everywhere_is_reached_by_this_machines_own_address(penstock_server: ServerFactory) -> None:
+    """No setting permits that address. A stream is the same one there and on loopback."""
+    server = penstock_server(workers=1, arguments=["--rtmp", "0.0.0.0:0"])
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
+    port = urlsplit(server.rtmp).port
+    here, loopback = (f"rtmp://{host}:{port}/live" for host in (own_address("203.0.113.1"), "127.0.0.1"))
+    with publish(f"{loopback}/camera", "av"):
+        task_id = cloud.create(f"{here}/camera", f"{here}/relayed")
+        until(lambda: {stream["task"] for stream in streams(server)} == {None, task_id})
+    with pytest.raises(TencentCloudSDKException, match="the task itself pulls from") as refused:
+        cloud.create(f"{here}/camera", f"{loopback}/camera")
+    assert refused.value.code == "InvalidParameter.InvalidToUrl"

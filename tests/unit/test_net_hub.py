@@ -2,12 +2,12 @@
 
 import asyncio
 import ipaddress
-import socket
 
 import pytest
 
 from penstock.errors import AddressRefused
 from penstock.net import Policy, Unreachable
+from tests.parts import own_address
 from tests.unit.test_net import networks
 
 NAMES = ["localhost", "hub.penstock", "Live.Example"]
@@ -82,16 +82,6 @@ async def test_a_hub_that_listens_everywhere_is_all_of_loopback(everywhere: str,
     assert await policy.resolve(host, 41935) == [(everywhere, 41935)]
     assert not policy.is_hub(host, 41936)
     assert not policy.is_hub("192.0.2.1", 41935)
-
-
-def own_address(other: str) -> str:
-    """The address from which this machine would call another one."""
-    with socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((other, 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return str(probe.getsockname()[0])
 
 
 @pytest.mark.parametrize("other", ["203.0.113.1", "2001:db8::1"])

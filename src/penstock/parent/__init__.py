@@ -99,7 +99,7 @@ class Parent:
         self._https = listening.open_socket(server.https, "server.https") if server.https else None
         self._media = listening.open_socket(server.media, "server.media")
         self._rtmp = listening.open_socket(server.rtmp, "server.rtmp")
-        hub = ["--rtmp", str(listening.reach(self._rtmp)), "--media", str(listening.reach(self._media))]
+        hub = ["--rtmp", str(listening.bound(self._rtmp)), "--media", str(listening.bound(self._media))]
         http_fd, media_fd, rtmp_fd = self._http.fileno(), self._media.fileno(), self._rtmp.fileno()
         https_fds = [self._https.fileno()] if self._https else []
         https = [word for fd in https_fds for word in ("--https", f"fd:{fd}")]

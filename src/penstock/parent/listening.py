@@ -47,9 +47,15 @@ def _bind(where: Address) -> socket.socket:
     return sock
 
 
+def bound(sock: socket.socket) -> Address:
+    """Where a socket listens, which may be everywhere."""
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
 def reach(sock: socket.socket, *, host: str | None = None) -> Address:
     """Where a listening socket is reached: as `host` if that is given, on loopback if it listens everywhere."""
-    bound, port = sock.getsockname()[:2]
+    where = bound(sock)
     if host is None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - compared, not bound
-    return Address(host, port)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where.host, where.host)  # noqa: S104 - compared, not bound
+    return Address(host, where.port)
