@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -131,15 +132,16 @@ def _used(pid: str) -> float:
         return 0.0
 
 
-def cost(processes: Sequence[subprocess.Popen[bytes]], streams: int, seconds: float = SECONDS) -> float:
-    """Per cent of a core for each stream. The processes are killed."""
+def costs(*groups: Sequence[subprocess.Popen[bytes]], streams: int) -> list[float]:
+    """Per cent of a core for each of a group's `streams`, all groups at the same time. The processes are killed."""
     try:
         time.sleep(SETTLE + streams * 0.05)
-        before, began = used(processes), time.monotonic()
-        time.sleep(seconds)
-        return (used(processes) - before) / (time.monotonic() - began) / streams * 100
+        before, began = [used(group) for group in groups], time.monotonic()
+        time.sleep(SECONDS)
+        seconds = time.monotonic() - began
+        return [(used(group) - had) / seconds / streams * 100 for group, had in zip(groups, before, strict=True)]
     finally:
-        for process in processes:
+        for process in chain(*groups):
             process.kill()
             process.wait()
 
@@ -165,11 +167,11 @@ def compare_cost(folder: Path) -> bool:
         for seconds, most in ((60, MOST_OF_CPU), (5, MOST_OF_CPU_SHORT)):
             make_file(nginx.www / f"{seconds}.mp4", seconds)
             url = f"{nginx.http_url}/{seconds}.mp4"
-            mine = cost(ours(url, sinks[:STREAMS]), STREAMS)
-            other = cost(theirs(url, sinks[:STREAMS]), STREAMS)
+            sides = ours(url, sinks[:STREAMS]), theirs(url, sinks[STREAMS : 2 * STREAMS])
+            mine, other = costs(*sides, streams=STREAMS)
             print(f"| {seconds} s | {mine:.2f} | {other:.2f} |")
             results.append((f"CPU of a file of {seconds} s, of FFmpeg's", mine / other, most))
-        many = cost(ours(f"{nginx.http_url}/60.mp4", sinks), CHANNELS)
+        [many] = costs(ours(f"{nginx.http_url}/60.mp4", sinks), streams=CHANNELS)
         print(f"\n{CHANNELS} channels of the file of 60 s in one worker: {many * CHANNELS:.0f} % of a core in all.")
         results.append((f"cores for {CHANNELS} channels", many * CHANNELS / 100, 2.0))
     print()

@@ -311,8 +311,7 @@ class Item:
     @property
     def _span(self) -> int:
         """Media time that waits, in ms."""
-        first = next((message.time for message in self.waiting if message.kind in MEDIA), self._last)
-        return max(0, self._last - first)
+        return max(0, self._last - self.taken)
 
 
 def _signed(difference: int) -> int:
