@@ -9,6 +9,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from penstock.errors import AddressRefused, MediaError
+from penstock.media import direct
 from penstock.media.child import Children
 from penstock.media.direct import Direct
 from penstock.media.ffmpeg import FfmpegSource
@@ -102,3 +103,14 @@ async def test_rtsp_reaches_the_permitted_address_alone(redirected: bool) -> Non
                     assert (answer, "network.allow" in relay.failure) == ("", True), name
                 else:
                     assert answer.startswith("RTSP/1.0 200 OK"), (name, relay.failure)
+
+
+async def test_resolver_that_never_answers_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(direct, "_RESOLVER", 0.05)
+    monkeypatch.setattr(POLICY, "resolve", hang)
+    with pytest.raises(MediaError, match=r"cannot resolve slow within 0\.05 s"):
+        async with Direct(POLICY, "srt://slow:9000"):
+            pass

@@ -1,5 +1,6 @@
 """A peer that a child reaches by itself, over UDP: what it is given is the address that was checked, as a literal."""
 
+import asyncio
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -7,6 +8,8 @@ from penstock.errors import MediaError
 from penstock.media import srt
 from penstock.net import Policy
 
+#: Seconds for the resolver.
+_RESOLVER = 10.0
 #: Milliseconds for SRT's handshake.
 _HANDSHAKE = "3000"
 
@@ -27,7 +30,12 @@ class Direct:
     async def __aenter__(self) -> Self:
         """Raise `AddressRefused` or `MediaError`."""
         parts = urlsplit(self._peer)
-        address, port = (await self._policy.resolve(parts.hostname or "", parts.port, parts.scheme))[0]
+        host = parts.hostname or ""
+        try:
+            async with asyncio.timeout(_RESOLVER):
+                address, port = (await self._policy.resolve(host, parts.port, parts.scheme))[0]
+        except TimeoutError:
+            raise MediaError(f"cannot resolve {host} within {_RESOLVER:g} s") from None
         self.url = f"{parts.scheme}://{f'[{address}]' if ':' in address else address}:{port}"
         return self
 
