@@ -84,6 +84,8 @@ class Item:
         #: The first header of each kind.
         self.headers: dict[int, bytes] = {}
         self.waiting: deque[Message] = deque()
+        #: When (loop time) it was opened.
+        self.opened_at = asyncio.get_running_loop().time()
         #: Why no more comes: empty after a proper end; None: more may come.
         self.ended: str | None = None
         self.unfit: Unfit | None = None

@@ -67,10 +67,10 @@ class Shelf:
     def keep(self, item: Item) -> None:
         """Keep a file that has been read, if it is short."""
         key = (item.url, item.conversion)
-        if (clip := item.hand_over()) is None:
+        if (clip := item.hand_over()) is None or self._is_old(item.opened_at):
             return
         self._drop(key)
-        self._clips[key] = (asyncio.get_running_loop().time(), clip)
+        self._clips[key] = (item.opened_at, clip)
         self._clip_bytes += clip.bytes
         while self._clip_bytes > CLIPS_BYTES:
             self._drop(next(iter(self._clips)))
@@ -80,11 +80,15 @@ class Shelf:
         since, clip = self._clips.get(key, (0.0, None))
         if clip is None:
             return None
-        if asyncio.get_running_loop().time() - since > TRUSTED:
+        if self._is_old(since):
             self._drop(key)
             return None
         self._clips.move_to_end(key)
         return clip
+
+    @staticmethod
+    def _is_old(since: float) -> bool:
+        return asyncio.get_running_loop().time() - since > TRUSTED
 
     def _drop(self, key: tuple[str, Conversion]) -> None:
         if key in self._clips:
