@@ -23,11 +23,9 @@ KEPT: dict[str, Any] = {
 }
 #: What asks for something that is not served yet.
 NOT_SERVED: dict[str, Any] = {
-    "BackupSourceType": "PullVodPushLive",
     "WatermarkList": [{"PictureUrl": "http://127.0.0.1/logo.png"}],
 }
 NOT_SERVED_IN_CREATE = {**NOT_SERVED, "RecordTemplateId": "1", "TranscodeTemplateName": "hd"}
-NOT_SERVED_IN_MODIFY = {**NOT_SERVED, "BackupVodUrl": "http://127.0.0.1/slate.mp4"}
 #: What says that none of that is wanted.
 EMPTY: dict[str, Any] = {"BackupSourceType": "", "BackupSourceUrl": "", "BackupToUrl": "", "WatermarkList": []}
 
@@ -76,11 +74,11 @@ def test_create_refuses_what_is_not_served(client: Client, name: str) -> None:
     assert (code, message.endswith("not served yet.")) == ("UnsupportedOperation", True)
 
 
-@pytest.mark.parametrize("name", NOT_SERVED_IN_MODIFY)
+@pytest.mark.parametrize("name", NOT_SERVED)
 def test_modify_refuses_what_is_not_served(client: Client, name: str) -> None:
     task_id = created(client)
     before = described(client, task_id)
-    change = {name: NOT_SERVED_IN_MODIFY[name]}
+    change = {name: NOT_SERVED[name]}
 
     assert client.refused(MODIFY, TaskId=task_id, Operator="a", **change)[0] == "UnsupportedOperation"
     assert described(client, task_id) == before
@@ -115,6 +113,24 @@ def test_a_backup_source_is_given_changed_and_taken_away(client: Client) -> None
     assert shown() == {"BackupSourceType": "", "BackupSourceUrl": ""}
     client.call(MODIFY, TaskId=task_id, Operator="a", **backup)
     assert shown() == backup
+    client.call(MODIFY, TaskId=task_id, Operator="a", BackupVodUrl="")
+    assert shown() == backup
+
+
+def test_a_file_stands_in_by_either_name(client: Client) -> None:
+    url = "http://127.0.0.1/slate.mp4?key=secret"
+    backup = {"BackupSourceType": "PullVodPushLive", "BackupSourceUrl": url}
+    first, second = created(client, **backup), created(client)
+    both = {"BackupVodUrl": url, "BackupSourceUrl": "rtmp://127.0.0.1/live/backup"}
+    assert client.refused(MODIFY, TaskId=second, Operator="a", **both)[0] == "InvalidParameterValue"
+    refused = client.refused(MODIFY, TaskId=second, Operator="a", BackupVodUrl="http://10.0.0.1/slate.mp4")
+    assert refused[0] == "InvalidParameter.InvalidSourceUrl"
+    client.call(MODIFY, TaskId=second, Operator="a", BackupVodUrl=url)
+    for task_id in (first, second):
+        info = described(client, task_id)
+        assert {name: info[name] for name in backup} == backup
+    client.call(MODIFY, TaskId=second, Operator="a", BackupVodUrl="")
+    assert described(client, second)["BackupSourceUrl"] == ""
 
 
 def test_a_second_destination_is_changed_and_cleared(client: Client) -> None:

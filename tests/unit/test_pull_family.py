@@ -15,7 +15,7 @@ from penstock.errors import (
     Refused,
     Unsupported,
 )
-from penstock.media.plan import EndRules, Plan, Sink, Source
+from penstock.media.plan import EndRules, Plan, Playlist, Sink, Source
 from penstock.tasks.families import pull, pull_rules
 from penstock.tasks.families.pull import PullChange, Watermark
 from penstock.tasks.model import Desired, Observed, State, Task
@@ -201,7 +201,6 @@ class TestSpec:
         ("field", "value"),
         [
             ("source_type", "PullPicPushLive"),
-            ("backup_source_type", "PullVodPushLive"),
             ("watermark_list", (Watermark(picture_url="https://h/p.png"),)),
             ("record_template_id", "1"),
             ("transcode_template_name", "t"),
@@ -350,9 +349,21 @@ class TestChange:
         changed = pull.apply(make_spec(**LIVE_BACKUP), PullChange(backup_source_url="rtmp://h/a/c"))
         assert changed == make_spec(**LIVE_BACKUP | {"backup_source_url": "rtmp://h/a/c"})
 
-    def test_file_as_slate_is_not_served(self) -> None:
-        with pytest.raises(Unsupported):
-            pull.apply(make_spec(), PullChange(backup_vod_url="https://h/slate.mp4"))
+    def test_file_takes_the_place_of_the_backup(self) -> None:
+        changed = pull.apply(make_spec(**LIVE_BACKUP), PullChange(backup_vod_url="https://h/slate.mp4"))
+        assert changed == make_spec(backup_source_type="PullVodPushLive", backup_source_url="https://h/slate.mp4")
+        assert pull.apply(changed, PullChange(backup_vod_url="")) == make_spec()
+        assert pull.apply(make_spec(**LIVE_BACKUP), PullChange(backup_vod_url="")) == make_spec(**LIVE_BACKUP)
+
+    def test_file_that_stands_in_is_a_playlist(self) -> None:
+        spec = make_spec(backup_source_type="PullVodPushLive", backup_source_url="https://h/slate.mp4")
+        assert pull.plan(make_task(spec=pull.encode(spec))).sources[1] == Playlist(
+            id="backup", urls=("https://h/slate.mp4",)
+        )
+
+    def test_there_is_one_backup(self) -> None:
+        with pytest.raises(InvalidField):
+            pull_rules.check_change(PullChange(backup_vod_url="https://h/slate.mp4", backup_source_url="rtmp://h/a/b"))
 
 
 class TestStatus:

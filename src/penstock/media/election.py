@@ -86,14 +86,15 @@ class Election:
         return self._health.get(source, self._return_after)
 
     def choose(
-        self, now: float, standings: Sequence[Standing], *, flows: bool, bound: bool = False
+        self, now: float, standings: Sequence[Standing], *, flows: bool, bound: bool = False, over: bool = False
     ) -> tuple[str, Cause] | None:
         """Say who comes on air now, and why; None: nothing changes. `standings` are in order of preference.
 
-        `flows`: the one on air is being sent; `bound`: it may not be left before it ends.
+        `flows`: the one on air is being sent; `bound`: it may not be left before it ends; `over`: it has ended, and
+        begins again unless another flows.
         """
         self._begun = self._begun or flows
-        chosen = self._better(now, standings) if flows else self._substitute(now, standings)
+        chosen = self._better(now, standings, over=over) if flows else self._substitute(now, standings)
         if chosen is None or (flows and bound):
             return None
         cause = Cause.RETURNED if flows else self._cause
@@ -102,14 +103,14 @@ class Election:
         self.on_air, self._chosen_at = chosen.id, now
         return chosen.id, cause
 
-    def _better(self, now: float, standings: Sequence[Standing]) -> Standing | None:
+    def _better(self, now: float, standings: Sequence[Standing], *, over: bool) -> Standing | None:
         """Return a source that is preferred to the one on air, if it has been healthy for long enough."""
         at = next((at for at, one in enumerate(standings) if one.id == self.on_air), 0)
         resort = bool(standings) and standings[at].last_resort
         for one in standings[:at]:
             if one.last_resort or one.flowing_since is None or not one.ready:
                 continue
-            if resort or (one.opportune and now - one.flowing_since >= self.health_of(one.id)):
+            if resort or over or (one.opportune and now - one.flowing_since >= self.health_of(one.id)):
                 return one
         return None
 

@@ -77,7 +77,8 @@ class Candidate(Protocol):
 class Intake:
     """Keeps one source running for `output`. `stall` is how long it may be silent (0: as its own rhythm says).
 
-    `resume` is where a playlist goes on; None: where it begins.
+    `resume` is where a playlist goes on; None: where it begins. One that `stands_in` for another source is not played
+    before it is needed, then from its beginning, and is left when a round of it is over.
     """
 
     def __init__(
@@ -90,7 +91,11 @@ class Intake:
         rng: random.Random,
         on_event: OnEvent,
         resume: Place | None = None,
+        stands_in: bool = False,
     ) -> None:
+        self.stands_in = stands_in
+        #: Rounds of it that were over when there was nothing to return to.
+        self._rounds = 0
         self.node = node
         self._leaf: SourceLeaf | None = None
         self._resume = resume
@@ -110,7 +115,7 @@ class Intake:
         #: Why its connection will have ended, if it does.
         self._cause = Cause.CLOSED
         self.supervisor = Supervisor(node.id, "source", node.url, self._run, rng=rng, on_event=on_event)
-        self.supervisor.want(True)
+        self.supervisor.want(not stands_in)
 
     @property
     def id(self) -> str:
@@ -146,13 +151,28 @@ class Intake:
         if node != self.node:
             self.node = node
             self._leaf.change(node)
-            self.supervisor.want(True)
+            if not self.stands_in:
+                self.supervisor.want(True)
         return True
 
     @property
     def progress(self) -> Progress | None:
         """Where a playlist is; None: this is none, or it has not begun, or it is over."""
         return self._leaf.progress if isinstance(self._leaf, Player) else None
+
+    def need(self, needed: bool) -> None:
+        """Of one that stands in: begin to play, or leave it."""
+        if not needed:
+            self._rounds, self._leaf = 0, None
+        self.supervisor.want(needed)
+
+    def is_over(self, *, awaited: bool) -> bool:
+        """Whether a round has ended since the source that it stands in for was last gone; `awaited`: that is back."""
+        progress = self.progress
+        rounds = self._rounds if progress is None else progress.place.rounds
+        if not awaited:
+            self._rounds = rounds
+        return rounds > self._rounds
 
     def standing(self, lead: float | None) -> Standing:
         """How it stands for an output that is `lead` ms ahead of the wall; None: that has not begun."""

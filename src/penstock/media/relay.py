@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from penstock.media.election import RESORT_AFTER, Cause, Election
+from penstock.media.election import RESORT_AFTER, Cause, Election, Standing
 from penstock.media.files.order import Place
 from penstock.media.files.player import Progress
 from penstock.media.intake import Candidate, Intake
@@ -101,9 +101,8 @@ class Relay:
         self._switch: _Switch | None = None
         #: How often another source came on air.
         self.switches: Counter[Cause] = Counter()
-        playlist = next((source for source in plan.sources if isinstance(source, Playlist)), None)
         self._intakes = {
-            source.id: self._intake(source, resume if source is playlist else None) for source in plan.sources
+            source.id: self._intake(source, None if number else resume) for number, source in enumerate(plan.sources)
         }
         self.sinks = {sink.id: self._sink(sink) for sink in plan.sinks}
         self._receivers: dict[Supervisor, Receiver] = {}
@@ -140,8 +139,9 @@ class Relay:
         return source.id
 
     @property
-    def returning(self) -> Iterator[tuple[Supervisor, float]]:
-        """Those preferred to the one on air that are well again, each with how long it still has to be (seconds)."""
+    def returning(self) -> Iterator[tuple[Supervisor, float | None]]:
+        """Those preferred to the one on air that are well again, each with how long it still has to be (seconds); None:
+        until the file on air has been played."""
         if self._on_air is None or self._on_air is self._slate:
             return
         for intake in self._intakes.values():
@@ -150,12 +150,13 @@ class Relay:
                 return
             if source.state is NodeState.FLOWING and source.flowing_since is not None:
                 healthy_for = self._loop.time() - source.flowing_since
-                yield source, self._election.health_of(source.id) - healthy_for
+                to_its_end = isinstance(self._on_air, Intake) and self._on_air.stands_in
+                yield source, None if to_its_end else self._election.health_of(source.id) - healthy_for
 
     @property
     def progress(self) -> Progress | None:
         """Where the first playlist is; None: there is none, or it has not begun, or it is over."""
-        return next((intake.progress for intake in self._intakes.values() if isinstance(intake.node, Playlist)), None)
+        return next(iter(self._intakes.values())).progress
 
     @property
     def finished(self) -> bool:
@@ -224,6 +225,7 @@ class Relay:
             rng=self._rng,
             on_event=self._on_event,
             resume=resume,
+            stands_in=isinstance(node, Playlist) and node is not self._plan.sources[0],
         )
 
     def _make_slate(self, mode: SlateMode, stills: Stills | None) -> Slate | None:
@@ -307,9 +309,22 @@ class Relay:
         lead = self.lead
         candidates = self._candidates()
         standings = [one.standing(lead) for one in candidates.values()]
-        chosen = self._election.choose(now, standings, flows=flows)
+        self._call_stand_ins(standings)
+        bound = over = False
+        if isinstance(self._on_air, Intake) and self._on_air.stands_in:
+            over = self._on_air.is_over(awaited=any(True for _ in self.returning))
+            bound = not over
+        chosen = self._election.choose(now, standings, flows=flows, bound=bound, over=over)
         if chosen is not None:
             self._put_on_air(candidates[chosen[0]], chosen[1], lead)
+
+    def _call_stand_ins(self, standings: Sequence[Standing]) -> None:
+        """Have files played that stand in, while all that is preferred to them is gone."""
+        gone = True
+        for intake, standing in zip(self._intakes.values(), standings, strict=False):
+            if intake.stands_in and intake is not self._on_air:
+                intake.need(gone)
+            gone = gone and standing.failed
 
     @property
     def _flows(self) -> bool:

@@ -322,7 +322,9 @@ class Engine:
         """Sources that are well again, and not on air yet."""
         if isinstance(work, Relay):
             for source, left in work.returning:
-                when = f"in {left:.0f} s" if left > 0 else "at its next keyframe"
+                when = "at its next keyframe" if left is not None else "when the file has been played"
+                if left is not None and left > 0:
+                    when = f"in {left:.0f} s"
                 yield f"{self._told(source, source.since, 'healthy again')}, on air {when}"
 
     def _left_behind(self, work: Relay | Warming) -> Iterator[Supervisor]:

@@ -10,9 +10,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from penstock.errors import (
-    Unsupported,
-)
 from penstock.log import mask_url
 from penstock.media.plan import EndRules, Plan, Playlist, Position, Sink, SlateMode, Source
 from penstock.tasks import observation, times
@@ -114,7 +111,7 @@ class PullChange(Struct):
 
     def moves_media(self) -> bool:
         """Whether a source or a destination is to change."""
-        urls = (self.source_urls, self.backup_source_url, self.to_url, self.backup_to_url)
+        urls = (self.source_urls, self.backup_source_url, self.backup_vod_url, self.to_url, self.backup_to_url)
         return any(url is not None for url in urls)
 
 
@@ -160,17 +157,20 @@ def apply(spec: PullSpec, change: PullChange) -> PullSpec:
     """The spec after a change.
 
     A ToUrl is a whole destination: it replaces DomainName, AppName, StreamName and PushArgs. An empty one
-    leaves these as they are. An empty BackupSourceType takes the backup away. Other files begin with their first,
+    leaves these as they are. An empty BackupSourceType takes the backup away; BackupVodUrl puts a
+    file in its place, an empty one takes that away. Other files begin with their first,
     unless FileIndex names one of them.
     """
-    if change.backup_vod_url:
-        raise Unsupported("BackupVodUrl (a file as slate) is not served yet.")
     known = set(PullSpec.__struct_fields__)
     values = {name: value for name, value in change.given().items() if name in known}
     if change.to_url:
         values |= {"domain_name": "", "app_name": "", "stream_name": "", "push_args": ""}
     if change.backup_source_type == "" and not change.backup_source_url:
         values |= {"backup_source_url": ""}
+    if change.backup_vod_url:
+        values |= {"backup_source_type": FILES, "backup_source_url": change.backup_vod_url}
+    elif change.backup_vod_url == "" and spec.backup_source_type == FILES and change.backup_source_type is None:
+        values |= {"backup_source_type": "", "backup_source_url": ""}
     if change.file_index is not None:
         values["moved"] = spec.moved + 1
     elif change.source_urls not in (None, spec.source_urls):
@@ -198,7 +198,8 @@ def plan(task: Task) -> Plan:
     files = spec.source_type == FILES
     sources: list[Source | Playlist] = [_playlist(spec, task) if files else Source(id=SOURCE, url=spec.source_urls[0])]
     if spec.backup_source_url:
-        sources.append(Source(id=BACKUP, url=spec.backup_source_url))
+        is_file, url = spec.backup_source_type == FILES, spec.backup_source_url
+        sources.append(Playlist(id=BACKUP, urls=(url,)) if is_file else Source(id=BACKUP, url=url))
     sinks = [Sink(id=SINK, url=destination(spec))]
     if spec.backup_to_url:
         sinks.append(Sink(id=BACKUP_SINK, url=spec.backup_to_url))

@@ -58,10 +58,12 @@ def check(spec: PullSpec) -> None:
 
 
 def check_change(change: PullChange) -> None:
-    """Raise a `Refused` if a change asks for half of a place in the files."""
+    """Raise a `Refused` if a change asks for half of a place in the files, or for two backups."""
     if (change.file_index is None) != (change.offset_time is None):
         missing, given = ("FileIndex", "OffsetTime") if change.file_index is None else ("OffsetTime", "FileIndex")
         raise InvalidField(missing, f"{given} must come with {missing}.")
+    if change.backup_vod_url and (change.backup_source_type or change.backup_source_url):
+        raise InvalidField("BackupVodUrl", "BackupVodUrl cannot be given with another backup source.")
 
 
 def source_addresses(spec: PullSpec) -> Sequence[tuple[str, int | None]]:
@@ -178,7 +180,6 @@ def _check_served(spec: PullSpec) -> None:
         raise InvalidField("SourceType", f"SourceType must be one of {_listed(SOURCE_TYPES)}.")
     asked = {
         f"SourceType {spec.source_type}": spec.source_type == "PullPicPushLive",
-        "BackupSourceType PullVodPushLive (a file)": spec.backup_source_type == FILES,
         "WatermarkList": spec.watermark_list,
         "RecordTemplateId": spec.record_template_id,
         "TranscodeTemplateName": spec.transcode_template_name,
