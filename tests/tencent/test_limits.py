@@ -20,7 +20,7 @@ from penstock.api import limits
 from penstock.api.metrics import Metrics
 from penstock.bus.load import together
 from penstock.tasks.accounts import NewAccount
-from penstock.tasks.model import Load, State
+from penstock.tasks.model import Load, Playback, State
 from tests.endpoint import Endpoint
 from tests.tencent.client import Client
 from tests.tencent.line import LIST, Line
@@ -283,6 +283,17 @@ def test_what_is_on_air_and_the_switches_are_counted() -> None:
         'penstock_on_air{source="source"} 1.0',
         'penstock_switches{cause="stalled"} 2.0',
         'penstock_switches{cause="returned"} 1.0',
+    ]
+
+
+def test_tasks_that_play_files_are_counted() -> None:
+    place = Playback(item=0, url="http://h/a.mp4", offset_ms=0, duration_ms=None, rounds=0, next_url="")
+    playing = [observe(key, 1, playback=place) for key in (1, 2)]
+    failing = observe(3, 1, playback=place, state=State.INACTIVE)
+    lines = Metrics(lambda: together([(3, 200)], [*playing, failing, observe(4, 1)])).text().decode().splitlines()
+    assert [line for line in lines if line.startswith("penstock_playlists")] == [
+        'penstock_playlists{state="active"} 2.0',
+        'penstock_playlists{state="inactive"} 1.0',
     ]
 
 

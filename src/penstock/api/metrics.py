@@ -39,6 +39,10 @@ class Carried(Collector):
         for state in RUNNING:
             tasks.add_metric([state.value], load.states.get(state, 0))
         yield tasks
+        playlists = GaugeMetricFamily("penstock_playlists", "Tasks that play files, by state", labels=["state"])
+        for state, number in load.playlists.items():
+            playlists.add_metric([state.value], number)
+        yield playlists
         on_air = GaugeMetricFamily("penstock_on_air", "Tasks that run, by the source on air", labels=["source"])
         for id_, number in load.on_air.items():
             on_air.add_metric([id_], number)

@@ -13,6 +13,7 @@ def together(loads: Collection[tuple[int, int]], seen: Collection[Observed]) -> 
         used=sum(used for used, _ in loads),
         capacity=sum(room for _, room in loads),
         states=Counter(observed.state for observed in seen),
+        playlists=Counter(observed.state for observed in seen if observed.playback is not None),
         on_air=Counter(observed.on_air for observed in seen if observed.on_air),
         switches=_switches(seen),
         sinks=_sinks(seen),

@@ -307,6 +307,8 @@ class Load(Struct):
     capacity: int
     #: How many of the tasks that run are in each state.
     states: Mapping[State, int]
+    #: How many of those that play files are.
+    playlists: Mapping[State, int] = msgspec.field(default_factory=dict)
     #: How many of them have each source on air, by its id.
     on_air: Mapping[str, int] = msgspec.field(default_factory=dict)
     #: How often another source came on air in those runs, by cause.
