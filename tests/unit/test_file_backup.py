@@ -32,19 +32,16 @@ async def test_a_file_stands_in_until_it_has_been_played() -> None:
 
         origin.end()
         await stage.until(lambda: stage.seen.on_air == "backup", timeout=5)
-        began = asyncio.get_running_loop().time()
         assert "source: " in stage.seen.error
         await asyncio.sleep(1)
         origin.resume()
         await stage.until(lambda: stage.has_flowed(2), timeout=10)
         await asyncio.sleep(0.3)
-        back = asyncio.get_running_loop().time()
         assert stage.seen.on_air == "backup"
         assert stage.seen.error.endswith("on air when the file has been played")
         await stage.until(lambda: stage.seen.on_air == "source", timeout=12)
-        now = asyncio.get_running_loop().time()
-        assert back < now
-        assert 3.5 <= now - began <= 4.0 * (1 + (back - began) // 4) + 2.5  # the end of that round, and a keyframe
+        names = stage.names()
+        assert "file.finished" in names[names.index("switch.closed") : names.index("switch.returned")]
         await stage.until(lambda: stage.seen.sources[1].state == "idle")
 
         assert stage.seen.error == ""

@@ -2,10 +2,8 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from penstock.media.election import RESORT_AFTER, Cause, Election, Standing
 from penstock.media.files.order import Place
@@ -21,6 +19,7 @@ from penstock.media.slate import Slate
 from penstock.media.still import Stills
 from penstock.media.stream import Receiver, Stream
 from penstock.media.supervisor import Counted, NodeState, Supervisor
+from penstock.media.switches import Switches
 from penstock.media.timeline import Timeline
 from penstock.media.transport import OnEvent, Transports
 
@@ -28,24 +27,6 @@ from penstock.media.transport import OnEvent, Transports
 SPAN = 40 * 86400.0
 #: A sink delivers if its socket took bytes and media time advanced within so many seconds.
 ACTIVE = 3.0
-
-#: What is said of a switch; ``{}`` is the source that was on air.
-_BECAUSE = {
-    Cause.CLOSED: "the connection of {} ended",
-    Cause.STALLED: "{} sent no media any more",
-    Cause.FAILED: "{} could not be had",
-    Cause.RETURNED: "it is healthy again, and preferred to {}",
-    Cause.CHANGED: "{} was changed",
-}
-
-
-class _Switch(NamedTuple):
-    """A change of the source on air whose media has not gone out yet."""
-
-    cause: Cause
-    #: Who was on air before, and when media of it last came.
-    before: str
-    moved_at: float
 
 
 class Relay:
@@ -93,14 +74,11 @@ class Relay:
         #: When the source on air went.
         self._lost_at: float | None = None
         self._on_air: Candidate | None = None
-        #: Who was on air last, and when its media last came.
-        self._last = ""
+        #: When media of the source on air last came.
         self._moved_at = 0.0
         #: Since when the source on air is (loop time).
         self.on_air_since = self._sampled_at
-        self._switch: _Switch | None = None
-        #: How often another source came on air.
-        self.switches: Counter[Cause] = Counter()
+        self.switches = Switches(on_event)
         self._intakes = {
             source.id: self._intake(source, None if number else resume) for number, source in enumerate(plan.sources)
         }
@@ -281,8 +259,7 @@ class Relay:
             self._slate.seen(payload)
         if self._lost_at is not None and self._timeline.on_air:
             self._lost_at = None
-        if self._switch is not None:
-            self._tell_switch()
+        self._tell_switch()
 
     def left(self, intake: Intake, cause: Cause) -> None:
         """Keep the output's pace in mind, and see who takes the place of the one on air."""
@@ -349,26 +326,17 @@ class Relay:
         entries = chosen.go_on_air(lead)
         self._timeline.switch(chosen.clocks)
         self._pace.splice()
-        self._on_air, self._switch = chosen, None
+        self._on_air = chosen
+        self.switches.drop()
         self.on_air_since = self._loop.time()
         for entry in entries:
             self.push(*entry)
-        before, self._last = self._last, chosen.id
-        if before and before != chosen.id:
-            self._switch = _Switch(cause, before, self._moved_at)
-            self._tell_switch()
+        self.switches.begin(chosen.id, cause, self._moved_at)
+        self._tell_switch()
 
     def _tell_switch(self) -> None:
-        """Once the new source's media goes out."""
-        switch, lead = self._switch, self.lead
-        if switch is None or not self._timeline.on_air:
-            return
-        self._switch = None
-        self.switches[switch.cause] += 1
-        why = _BECAUSE[switch.cause].format(switch.before)
-        gap = self._loop.time() - switch.moved_at
-        text = f"{self._last} is on air: {why}; gap {gap:.2f} s, lead {(lead or 0) / 1000:+.2f} s"
-        self._on_event(f"switch.{switch.cause}", text)
+        if self.switches.is_pending and self._timeline.on_air:
+            self.switches.tell(self._loop.time(), self.lead)
 
     # -- sinks
 

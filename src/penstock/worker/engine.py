@@ -260,7 +260,7 @@ class Engine:
             on_air=work.on_air,
             on_air_since=self._wall(work.on_air_since) if work.on_air else None,
             lead_ms=None if (lead := work.lead) is None else round(lead),
-            switches={cause.value: number for cause, number in work.switches.items()},
+            switches={cause.value: number for cause, number in work.switches.counts.items()},
             playback=playback_of(run.plan, work),
             finished=work.finished,
         )
