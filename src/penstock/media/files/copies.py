@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 _BLOCK = 1 << 20
 #: Seconds without a byte after which a server is given up, and until a file is asked for again that could not be had.
 _SILENCE, _REST = 20.0, 60.0
+_ENDING = ".mp4"
+#: What has no such ending is on its way, or was left behind by a process that died (seconds since it was written).
+_LEFT_BEHIND = 3600.0
 
 
 class Copies:
@@ -41,7 +45,7 @@ class Copies:
     def find(self, url: str) -> Path | None:
         """Return the copy of this file if there is one; else begin to make it, if it is an MP4 file."""
         parts = urlsplit(url)
-        if not self._limit or parts.scheme not in ("http", "https") or not parts.path.lower().endswith(".mp4"):
+        if not self._limit or parts.scheme not in ("http", "https") or not parts.path.lower().endswith(_ENDING):
             return None
         path = self._path(url)
         with suppress(OSError):
@@ -59,7 +63,7 @@ class Copies:
             self._path(url).unlink(missing_ok=True)
 
     def _path(self, url: str) -> Path:
-        return self._directory / f"{sha256(url.encode()).hexdigest()}.mp4"
+        return self._directory / f"{sha256(url.encode()).hexdigest()}{_ENDING}"
 
     async def _fetch(self, url: str, path: Path) -> None:
         loop = asyncio.get_running_loop()
@@ -111,7 +115,11 @@ class Copies:
         copies = []
         for path in self._directory.iterdir():
             with suppress(OSError):
-                copies.append((path.stat().st_mtime, path.stat().st_size, path))
+                used, size = path.stat().st_mtime, path.stat().st_size
+                if path.suffix == _ENDING:
+                    copies.append((used, size, path))
+                elif time.time() - used > _LEFT_BEHIND:
+                    path.unlink()
         size = sum(size for _, size, _ in copies)
         for _, length, path in sorted(copies):
             if size <= self._limit:
