@@ -77,6 +77,9 @@ def test_live_task_may_be_named_and_have_a_backup(run: Run, tmp_path: Path) -> N
     spec = spec_of(tmp_path, "news")
     assert (spec.source_type, spec.backup_source_type) == ("PullLivePushLive", "PullLivePushLive")
     assert spec.backup_source_url == "rtmp://b.example/live/b"
+    assert run("create", "rtmp://a.example/live/a", "--to", TO, "--backup-file", FILES[0], "--id", "filler")[0] == 0
+    spec = spec_of(tmp_path, "filler")
+    assert (spec.backup_source_type, spec.backup_source_url) == ("PullVodPushLive", FILES[0])
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,7 @@ def test_live_task_may_be_named_and_have_a_backup(run: Run, tmp_path: Path) -> N
     [
         ([*FILES, "--to", TO], 2, "several URLs can only be files: add --files"),
         ([FILES[0]], 2, "Missing option '--to'"),
+        ([FILES[0], "--to", TO, "--backup", FILES[1], "--backup-file", FILES[1]], 2, "one source stands in"),
         ([FILES[0], "--to", TO, "--start", "soon"], 2, "no span like 30s, 10m or 2h"),
         ([FILES[0], "--to", "nowhere"], 1, "penstock: ToUrl: "),
         (["--files", FILES[0], "--to", TO, "--file-index", "2"], 1, "penstock: FileIndex must be 1 to 1"),

@@ -47,6 +47,9 @@ def create(
     ] = Refresh.NOW,
     local: Annotated[bool, typer.Option("--local", help="Play MP4 files from a copy on this machine.")] = False,
     backup: Annotated[str, typer.Option("--backup", metavar="URL", help="A live source that stands in.")] = "",
+    backup_file: Annotated[
+        str, typer.Option("--backup-file", metavar="URL", help="A file that stands in, in place of a live source.")
+    ] = "",
     backup_to: Annotated[str, typer.Option("--backup-to", metavar="URL", help="A second destination.")] = "",
     start: Annotated[str, typer.Option("--start", metavar="TIME", help=f"When to begin: {_WHEN}.")] = "0s",
     end: Annotated[
@@ -67,6 +70,8 @@ def create(
 
     if len(sources) > 1 and not files:
         raise typer.BadParameter("several URLs can only be files: add --files", param_hint="URL")
+    if backup and backup_file:
+        raise typer.BadParameter("either this or --backup: one source stands in", param_hint="--backup-file")
     found, now = settings(data, config), clock()
     longest = found.live.max_task_days * UNITS["d"] or LONGEST
     starts = moment(start, now, 1, "--start")
@@ -82,8 +87,8 @@ def create(
         file_index=file_index,
         offset_time=offset,
         comment=comment,
-        backup_source_type=LIVE if backup else "",
-        backup_source_url=backup,
+        backup_source_type=FILES if backup_file else LIVE if backup else "",
+        backup_source_url=backup_file or backup,
         backup_to_url=backup_to,
     )
     made = with_tasks(
