@@ -179,6 +179,8 @@ def test_another_place_and_other_files_are_taken_up_at_once_or_after_the_current
     connection = publishing(sink, frames=1)
     running.modify(FileIndex=1, OffsetTime=2)
     running.until_on("a.mp4")
+    arrived = len(connection.frames)
+    sink.until(lambda: len(connection.frames) >= arrived + FPS)
     running.modify(["d.flv"])
     running.until_on("d.flv")
     running.modify(["c.m3u8"], VodRefreshType=AFTER)
@@ -189,7 +191,8 @@ def test_another_place_and_other_files_are_taken_up_at_once_or_after_the_current
     numbers = pictures(connection, tmp_path)
     assert numbers[0] >= (BEGINS["b.ts"] + 1) * FPS
     begun = [after for before, after in pairwise(numbers) if after != before + 1]
-    assert any(FPS <= number <= 2 * FPS for number in begun), begun  # the keyframe at 2 s, or the one before
+    # The keyframe at 2 s, or the one before.
+    assert any(FPS <= number <= 2 * FPS for number in begun), (begun, numbers)
     assert {"b.ts", "a.mp4", "d.flv", "c.m3u8"} == set(files_of(numbers))
     ends_of_d = [number for number, after in pairwise(numbers) if files_of([number, after]) == ["d.flv", "c.m3u8"]]
     assert all(number >= (BEGINS["d.flv"] + LONG) * FPS - 2 for number in ends_of_d)
