@@ -88,7 +88,7 @@ def test_live_hls(cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: Sink
         task_id = assert_every_picture(cloud, f"{nginx.http_url}/hls/camera.m3u8", sink, tmp_path)
         frames = sink.connections[0].frames[25:]
         assert max(later.at - sooner.at for sooner, later in pairwise(frames)) < 0.5
-        [child] = children(server)
+        [child] = until(lambda: children(server))
         arguments = Path(f"/proc/{child}/cmdline").read_bytes()
         assert b"camera" not in arguments
         shown = server.command("task", "show", task_id).stdout
