@@ -23,7 +23,8 @@ function start([name, url]) {
   video.muted = true;
   document.body.append(video);
   const seen = (window.seen = { errors: [], waits: 0, sizes: [] });
-  const failed = (error) => seen.errors.push(String(error));
+  const failed = (error) => { if (seen.errors.length < 5) seen.errors.push(String(error)); };
+  video.addEventListener("error", () => failed(video.error.message));
   video.addEventListener("waiting", () => { seen.waits += 1; });
   video.addEventListener("resize", () => seen.sizes.push(`${video.videoWidth}x${video.videoHeight}`));
   if (name === "mpegts") {
