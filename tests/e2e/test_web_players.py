@@ -23,19 +23,11 @@ def server(penstock_server: ServerFactory) -> PenstockServer:
     return penstock_server(workers=1)
 
 
-def assert_plays_on(player: WebPlayer, cloud: Cloud, task_id: str) -> None:
-    """The player goes on through a source of another size, and back."""
-    until(lambda: player.time > 2, within=30, what="it plays")
-    first = cloud.describe(task_id).SourceUrls[0]
-    with OriginThread(clip("small")) as other:
-        cloud.modify(task_id, SourceUrls=[other.url])
-        until(lambda: player.seen["sizes"] == ["640x360", "320x180"], within=20, what="the other size is seen")
-        cloud.modify(task_id, SourceUrls=[first])
-        until(lambda: len(player.seen["sizes"]) == 3, within=20, what="the first size is seen again")
-    seen = player.seen
-    until(lambda: player.seen["frames"] > seen["frames"] + 50, what="it plays on")
+def assert_plays_on(player: WebPlayer) -> None:
+    """Three seconds more, without an error."""
+    began = player.time
+    until(lambda: player.time > began + 3, within=20, what="it plays on")
     assert player.seen["errors"] == []
-    assert player.time > seen["time"] + 1
 
 
 def test_mpegts_js_plays_on_through_a_change_of_source(
@@ -45,20 +37,32 @@ def test_mpegts_js_plays_on_through_a_change_of_source(
     task_id = cloud.create(origin.url, f"{server.rtmp}/live/web")
     until(lambda: cloud.run_status(task_id) == "active", within=20)
     with WebPlayer("mpegts", f"{server.media}/live/web.flv", tmp_path / "page.png") as player:
-        assert_plays_on(player, cloud, task_id)
+        until(lambda: player.time > 1, within=30, what="it plays")
+        with OriginThread(clip("av"), start=7_000_000) as other:
+            cloud.modify(task_id, SourceUrls=[other.url])
+            other.until(lambda: other.connections)
+            assert_plays_on(player)
+        cloud.modify(task_id, SourceUrls=[origin.url])
+        assert_plays_on(player)
 
 
 def test_hls_js_plays_on_through_a_change_of_source(
     server: PenstockServer, cloud: Cloud, origin: OriginThread, tmp_path: Path
 ) -> None:
-    """HLS that nginx-rtmp makes of what the task pushes to it."""
+    """HLS that nginx-rtmp makes of what the task pushes to it; the other source has another size and rate."""
     folder = tmp_path / "nginx"
     hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 10s;"
     with Nginx(folder, hls, "add_header Access-Control-Allow-Origin *;") as nginx:
         task_id = cloud.create(origin.url, f"{nginx.url}/live/web")
         until((nginx.www / "web.m3u8").exists, within=20)
         with WebPlayer("hls", f"{nginx.http_url}/web.m3u8", tmp_path / "page.png") as player:
-            assert_plays_on(player, cloud, task_id)
+            until(lambda: player.time > 1, within=30, what="it plays")
+            with OriginThread(clip("small")) as other:
+                cloud.modify(task_id, SourceUrls=[other.url])
+                until(lambda: player.seen["sizes"] == ["640x360", "320x180"], within=20, what="the other size is seen")
+                cloud.modify(task_id, SourceUrls=[origin.url])
+                until(lambda: len(player.seen["sizes"]) == 3, within=20, what="the first size is seen again")
+            assert_plays_on(player)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_a_channel_plays_on_from_file_to_file(
 ) -> None:
     """Files whose sound differs, and for HLS also of other sizes and rates and without sound, round after round.
 
-    mpegts.js 1.8.2 mixes the last pictures before a new header with those behind it, and may stop there.
+    mpegts.js 1.8.2 takes up to two pictures before a new header for some behind it; a keyframe among them stops it.
     """
     folder = tmp_path / "nginx"
     hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 10s;"
