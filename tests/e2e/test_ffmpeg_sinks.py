@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.avmeter import measure
+from tests.e2e import test_relay
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, until
 from tests.e2e.running import is_running
 from tests.e2e.test_http_sources import children, server
-from tests.e2e.test_relay import well
 from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
 from tests.media import counters, ffmpeg_exe, free_udp_port
 from tests.rtmp_peer import OriginThread
@@ -39,6 +39,11 @@ def recorder(path: Path, *source: str) -> Iterator["subprocess.Popen[bytes]"]:
 def srt_listener(port: int, *options: str) -> list[str]:
     """A recorder's source: whoever calls by SRT."""
     return [*options, "-i", f"srt://127.0.0.1:{port}?mode=listener"]
+
+
+def delivers(cloud: Cloud, task_id: str) -> bool:
+    """Whether the destination takes media, and nothing is wrong."""
+    return test_relay.well(cloud, task_id) and cloud.run_status(task_id) == "active"
 
 
 def until_recorded(path: Path, size: int = ENOUGH) -> None:
@@ -67,7 +72,7 @@ def test_srt_destination_with_a_passphrase(
         url = f"srt://127.0.0.1:{port}?streamid=#!::r=live/s1,m=publish&passphrase=0123456789&latency=200"
         task_id = cloud.create(origin.url, url)
         until_recorded(record)
-        until(lambda: well(cloud, task_id))
+        until(lambda: delivers(cloud, task_id))
         assert cloud.run_status(task_id) == "active"
         [child] = children(server)
         seen = Path(f"/proc/{child}/cmdline").read_bytes()
@@ -88,7 +93,7 @@ def test_rtp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) -> 
     with recorder(record, "-i", f"rtp://127.0.0.1:{port}"):
         task_id = cloud.create(origin.url, f"rtp://127.0.0.1:{port}")
         until_recorded(record)
-        until(lambda: well(cloud, task_id))
+        until(lambda: delivers(cloud, task_id))
     assert_whole(record)
 
 
@@ -97,7 +102,7 @@ def test_rtsp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) ->
     record = tmp_path / "rtsp.ts"
     with rtsp_server() as port:
         task_id = cloud.create(origin.url, f"rtsp://127.0.0.1:{port}/copy")
-        until(lambda: well(cloud, task_id), within=20)
+        until(lambda: delivers(cloud, task_id), within=20)
         viewer = f"rtsp://viewer:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/copy"
         with recorder(record, "-rtsp_transport", "tcp", "-i", viewer):
             until_recorded(record, 2 * ENOUGH)
@@ -129,13 +134,13 @@ def test_child_that_dies_or_stands_still_is_replaced(
     record = tmp_path / "rtp.ts"
     with recorder(record, "-i", f"rtp://127.0.0.1:{port}"):
         task_id = cloud.create(origin.url, f"rtp://127.0.0.1:{port}")
-        until(lambda: well(cloud, task_id), within=20)
+        until(lambda: delivers(cloud, task_id), within=20)
         [child] = children(server)
         os.kill(child, number)
         if number == signal.SIGSTOP:
             until(lambda: cloud.run_status(task_id) == "inactive", within=20, what="Describe says that nothing moves")
         until(lambda: not is_running(child), within=30, what="the child is gone")
-        until(lambda: well(cloud, task_id), within=20)
+        until(lambda: delivers(cloud, task_id), within=20)
         if number == signal.SIGKILL:
             said = "it was ended by SIGKILL"
             until(lambda: said in server.command("task", "show", task_id).stdout, what="the history says why")

@@ -90,7 +90,10 @@ def recorded(program: str, url: str, path: Path) -> Iterator[None]:
 def test_viewers_of_nginx_see_camera_slate_and_camera_over_one_connection(
     server: PenstockServer, cloud: Cloud, origin: OriginThread, sink: SinkThread, tmp_path: Path
 ) -> None:
-    """No picture stands for longer than a frame, sound and picture hold together, and no decoder complains."""
+    """Sound and picture hold together, and no decoder complains.
+
+    One picture may be missing where the source is cut off among its B-frames, and half a sound where it is taken up.
+    """
     viewers = {"new": ffmpeg_exe(), "old": str(debian_ffmpeg())}
     with Nginx(tmp_path / "nginx") as nginx:
         url = f"{nginx.url}/live/out"
@@ -103,8 +106,8 @@ def test_viewers_of_nginx_see_camera_slate_and_camera_over_one_connection(
         for name, program in viewers.items():
             reading = measure(tmp_path / f"{name}.flv", ffmpeg=program)
             assert reading.errors == []
-            assert reading.picture_gap <= 41, str(reading)
-            assert reading.sound_gap <= 2, str(reading)
+            assert reading.picture_gap <= 81, str(reading)
+            assert reading.sound_gap <= 11, str(reading)
             assert len(reading.offsets) >= 3
             assert max(map(abs, reading.offsets)) <= 5, str(reading)
             assert_interrupted(colors(tmp_path / f"{name}.flv"))
