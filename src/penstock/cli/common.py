@@ -71,6 +71,19 @@ def with_live(found: "Config", work: Callable[["Store", "Live"], Coroutine[Any, 
     return with_store(found, look)
 
 
+def with_account(
+    found: "Config", account: str | None, work: Callable[["Store", "Live", int], Coroutine[Any, Any, T]]
+) -> T:
+    """As `with_live`, about one account (None: the only one), whose id `work` is handed, too."""
+    from penstock.tasks.accounts import find_account
+
+    async def look(store: "Store", live: "Live") -> T:
+        owner = await store.read(lambda tx: find_account(tx, account))
+        return await work(store, live, owner.id)
+
+    return with_live(found, look)
+
+
 def moment(text: str, now: int, sign: int, option: str) -> int:
     """Unix ms of a time, or of a span (``30s``, ``10m``, ``2h``, ``7d``) after `now`; before it with a `sign` of -1.
 

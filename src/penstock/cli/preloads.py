@@ -16,15 +16,12 @@ from penstock.cli.common import (
     print_lines,
     print_table,
     settings,
-    with_live,
+    with_account,
 )
 from penstock.cli.rows import event_row, iso
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from penstock.tasks.model import Event, HoldStatus
-    from penstock.tasks.ports import LiveStatus, Store
+    from penstock.tasks.model import HoldStatus
     from penstock.tasks.preloads import PreloadView
 
 commands = typer.Typer(help="Streams that are kept warm on edge nodes.", no_args_is_help=True)
@@ -34,14 +31,14 @@ commands = typer.Typer(help="Streams that are kept warm on edge nodes.", no_args
 def list_all(account: AccountName = None, data: Data = DATA, config: File = None, as_json: Json = False) -> None:
     """List an account's tasks, and how warm each is; those made last come first."""
     from penstock.app import clock
-    from penstock.tasks.accounts import find_account
     from penstock.tasks.preloads import list_preloads
 
-    async def look(store: "Store", live: "LiveStatus") -> "Sequence[PreloadView]":
-        owner = await store.read(lambda tx: find_account(tx, account))
-        return await list_preloads(store, live, clock(), account_id=owner.id)
-
-    rows = [row(view) for view in with_live(settings(data, config), look)]
+    views = with_account(
+        settings(data, config),
+        account,
+        lambda store, live, owner: list_preloads(store, live, clock(), account_id=owner),
+    )
+    rows = [row(view) for view in views]
     if as_json:
         print_json(rows)
         return
@@ -59,14 +56,13 @@ def show(
 ) -> None:
     """Show one task, how warm each edge node is, how long its first keyframe took cold and warm, and the history."""
     from penstock.app import clock
-    from penstock.tasks.accounts import find_account
     from penstock.tasks.preloads import show_preload
 
-    async def look(store: "Store", live: "LiveStatus") -> "tuple[PreloadView, Sequence[Event]]":
-        owner = await store.read(lambda tx: find_account(tx, account))
-        return await show_preload(store, live, clock(), account_id=owner.id, task_id=task_id)
-
-    view, events = with_live(settings(data, config), look)
+    view, events = with_account(
+        settings(data, config),
+        account,
+        lambda store, live, owner: show_preload(store, live, clock(), account_id=owner, task_id=task_id),
+    )
     task, edges, history = row(view), list(map(edge_row, view.warmth.holds)), list(map(event_row, events))
     if as_json:
         print_json({**task, "edges": edges, "events": history})

@@ -20,7 +20,7 @@ from penstock.cli.common import (
     print_lines,
     print_table,
     settings,
-    with_live,
+    with_account,
     with_store,
 )
 from penstock.cli.rows import cell, event_row, iso, node_rows, row
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from penstock.tasks.model import Event
-    from penstock.tasks.ports import LiveStatus, Store
-    from penstock.tasks.service import PullView
+    from penstock.tasks.ports import Store
 
 commands = typer.Typer(help="Tasks, as they are now.", no_args_is_help=True)
 
@@ -43,14 +42,14 @@ PAGE, FOLLOW_EVERY = 500, 0.5
 def list_all(account: AccountName = None, data: Data = DATA, config: File = None, as_json: Json = False) -> None:
     """List an account's tasks; those changed last come first."""
     from penstock.app import clock
-    from penstock.tasks.accounts import find_account
     from penstock.tasks.service import list_tasks
 
-    async def look(store: "Store", live: "LiveStatus") -> "Sequence[PullView]":
-        owner = await store.read(lambda tx: find_account(tx, account))
-        return await list_tasks(store, live, clock(), account_id=owner.id)
-
-    rows = [row(view, clock()) for view in with_live(settings(data, config), look)]
+    views = with_account(
+        settings(data, config),
+        account,
+        lambda store, live, owner: list_tasks(store, live, clock(), account_id=owner),
+    )
+    rows = [row(view, clock()) for view in views]
     if as_json:
         print_json(rows)
         return
@@ -69,14 +68,13 @@ def show(
 ) -> None:
     """Show one task and its history."""
     from penstock.app import clock
-    from penstock.tasks.accounts import find_account
     from penstock.tasks.service import show_task
 
-    async def look(store: "Store", live: "LiveStatus") -> "tuple[PullView, Sequence[Event]]":
-        owner = await store.read(lambda tx: find_account(tx, account))
-        return await show_task(store, live, clock(), account_id=owner.id, task_id=task_id)
-
-    view, events = with_live(settings(data, config), look)
+    view, events = with_account(
+        settings(data, config),
+        account,
+        lambda store, live, owner: show_task(store, live, clock(), account_id=owner, task_id=task_id),
+    )
     task = row(view, clock())
     history = list(map(event_row, events))
     if as_json:

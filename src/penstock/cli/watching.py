@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from penstock.cli.common import DATA, AccountName, Data, File, settings, with_live
+from penstock.cli.common import DATA, AccountName, Data, File, settings, with_account
 from penstock.cli.rows import cell, is_played, iso, length, offset, place, rounds, row
 from penstock.errors import StoreError, TaskNotFound
 
@@ -30,18 +30,16 @@ Show = Callable[[Mapping[str, Any], int], None]
 
 def watch(task_id: str, account: AccountName = None, data: Data = DATA, config: File = None) -> None:
     """Watch a task as it goes on, until it ends or Ctrl-C: a line a second, where there is no terminal."""
-    from penstock.tasks.accounts import find_account
     from penstock.tasks.service import find_key
 
-    async def follow(store: "Store", live: "Live") -> None:
-        owner = await store.read(lambda tx: find_account(tx, account))
-        await find_key(store, account_id=owner.id, task_id=task_id)
+    async def follow(store: "Store", live: "Live", owner: int) -> None:
+        await find_key(store, account_id=owner, task_id=task_id)
         screen, show = _screen()
         with screen:
-            await _follow(store, live, owner.id, task_id, show)
+            await _follow(store, live, owner, task_id, show)
 
     with suppress(KeyboardInterrupt):
-        with_live(settings(data, config), follow)
+        with_account(settings(data, config), account, follow)
 
 
 async def _follow(store: "Store", live: "Live", account_id: int, task_id: str, show: Show) -> None:
