@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.tasks.accounts import NewAccount
 from tests.endpoint import Endpoint
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,7 @@ def answers(
         input=json.dumps({**keys, **job}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

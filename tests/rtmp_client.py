@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
+from tests.patience import PATIENCE
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Parser, Writer, amf, read_amf
 
 HANDSHAKE = 1536
@@ -67,7 +68,7 @@ class Client:
         """Send a command."""
         self.writer.write(self._wire.write(Message(COMMAND, 0, amf(*values), stream_id=stream_id)))
 
-    async def until(self, condition: Callable[[], object], timeout: float = 15) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Read until something is true of what has come."""
         async with asyncio.timeout(timeout):
             while not condition():

@@ -16,6 +16,7 @@ from pathlib import Path
 from struct import pack
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+from tests.patience import PATIENCE
 from tests.rtmp_login import Guard
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Parser, Writer, amf, flv_tags, read_amf
 
@@ -130,7 +131,7 @@ class Peer:
             await asyncio.wait(self._tasks)
         await self._server.wait_closed()
 
-    async def until(self, condition: Callable[[], T], timeout: float = 15) -> T:
+    async def until(self, condition: Callable[[], T], timeout: float = PATIENCE) -> T:
         """Wait until something is true of what was recorded, and return it; asked after each arrival."""
         async with asyncio.timeout(timeout):
             while not (value := condition()):
@@ -352,13 +353,13 @@ class PeerThread(Generic[P]):
     def __enter__(self) -> Self:
         self._thread.start()
         self.peer = self.call(self._make)
-        asyncio.run_coroutine_threadsafe(self.peer.__aenter__(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.peer.__aenter__(), self._loop).result(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.peer.__aexit__(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.peer.__aexit__(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._loop.close()
 
     @property
@@ -377,9 +378,9 @@ class PeerThread(Generic[P]):
         async def run() -> T:
             return do()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE)
 
-    def until(self, condition: Callable[[], T], timeout: float = 15) -> T:
+    def until(self, condition: Callable[[], T], timeout: float = PATIENCE) -> T:
         """Wait until something is true of what was recorded, and return it."""
         return asyncio.run_coroutine_threadsafe(self.peer.until(condition, timeout), self._loop).result(timeout + 5)
 

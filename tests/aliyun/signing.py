@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from penstock.tasks.accounts import NewAccount, add_domain
 from penstock.tasks.model import Area
 from tests.endpoint import Endpoint
+from tests.patience import PATIENCE
 
 VERSION = "2016-11-01"
 SET, DESCRIBE = "SetLiveStreamPreloadTasks", "DescribeLiveStreamPreloadTasks"
@@ -143,7 +144,7 @@ class Signer:
         return self.send(method, f"/?{query}", {**headers, "Authorization": authorization or right}, body)
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
-        connection = http.client.HTTPConnection(*self.endpoint.address, timeout=30)
+        connection = http.client.HTTPConnection(*self.endpoint.address, timeout=PATIENCE)
         try:
             connection.request(method, path, body or None, dict(headers))
             response = connection.getresponse()

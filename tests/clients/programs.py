@@ -15,6 +15,7 @@ from typing import Any
 from penstock.tasks.accounts import NewAccount
 from tests.endpoint import Endpoint
 from tests.parts import require
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / ".clients"
@@ -74,7 +75,7 @@ def calls(form: Form, endpoint: Endpoint, account: NewAccount, running: str) -> 
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -22,6 +22,7 @@ from penstock.api.server import serve
 from penstock.tasks.accounts import NewAccount
 from tests.clients.test_calls import same_task
 from tests.endpoint import Endpoint
+from tests.patience import PATIENCE
 from tests.tencent.client import Client
 from tests.tencent.test_live import SOURCE, described, wish
 
@@ -65,7 +66,7 @@ class Tccli:
             env={**self.env, **keys},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 

@@ -10,6 +10,8 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.live.v20180801 import live_client, models
 
+from tests.patience import PATIENCE
+
 
 class Cloud:
     """An account's view of the live API; every call goes through the SDK, signed, over HTTP or HTTPS."""
@@ -17,7 +19,9 @@ class Cloud:
     def __init__(self, url: str, secret_id: str, secret_key: str, *, ca: Path | None = None) -> None:
         """`ca`: whom to trust over HTTPS; None: the authorities that the SDK brings."""
         protocol, _, endpoint = url.partition("://")
-        where = HttpProfile(endpoint=endpoint, protocol=protocol, reqTimeout=10, certification=str(ca) if ca else None)
+        where = HttpProfile(
+            endpoint=endpoint, protocol=protocol, reqTimeout=PATIENCE, certification=str(ca) if ca else None
+        )
         keys = credential.Credential(secret_id, secret_key)
         profile = ClientProfile(httpProfile=where)
         self._client = live_client.LiveClient(keys, "ap-singapore", profile)

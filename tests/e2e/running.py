@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from tests.patience import PATIENCE
+
 T = TypeVar("T")
 
 PENSTOCK = Path(sys.executable).with_name("penstock")
 
 
-def until(condition: Callable[[], T], *, within: float = 10, what: str = "") -> T:
+def until(condition: Callable[[], T], *, within: float = PATIENCE, what: str = "") -> T:
     """Wait until `condition` answers something true, and return that; fail after `within` seconds."""
     deadline = time.monotonic() + within
     while not (answer := condition()):
@@ -38,7 +40,7 @@ def environment(**extra: str) -> dict[str, str]:
 def penstock(*arguments: str | Path, check: bool = True, **extra: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
     done = subprocess.run(
-        [PENSTOCK, *arguments], env=environment(**extra), capture_output=True, text=True, timeout=30, check=False
+        [PENSTOCK, *arguments], env=environment(**extra), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -90,11 +92,11 @@ class PenstockServer:
 
     # life
 
-    def start(self, *, within: float = 20) -> "PenstockServer":
+    def start(self) -> "PenstockServer":
         """Start it and wait until requests are answered. A later start keeps the ports of the first."""
         self.ready_file.unlink(missing_ok=True)
         self.launch()
-        until(self._is_ready, within=within, what=f"{self.ready_file} is written")
+        until(self._is_ready, what=f"{self.ready_file} is written")
         self._ports = {name: urlsplit(getattr(self, name)).port or 0 for name in self._ports}
         return self
 
@@ -125,10 +127,14 @@ class PenstockServer:
         assert code is None, f"penstock serve ended with {code}:\n{self.log}"
         return self.ready_file.exists()
 
-    def stop(self, *, within: float = 15) -> int:
+    def stop(self) -> int:
         """End it by SIGTERM; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; returns its exit code."""
+        return self.process.wait(PATIENCE)
 
     def restart(self) -> "PenstockServer":
         """Stop it in order and start it again: the same DATA, the same ports."""
@@ -144,7 +150,7 @@ class PenstockServer:
             os.killpg(self.process.pid, signal.SIGCONT)  # a stopped child could not end
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(12)
+            self.process.wait(PATIENCE)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -193,10 +199,10 @@ class PenstockServer:
         self._ever_started.update(found)
         return found
 
-    def get(self, path: str, *, within: float = 10) -> tuple[int, str]:
+    def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET on the API's port."""
         try:
-            with urllib.request.urlopen(self.http + path, timeout=within) as answer:
+            with urllib.request.urlopen(self.http + path, timeout=PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -239,7 +245,7 @@ class PenstockServer:
         self.process.wait()
         until(lambda: not any(map(is_running, pids)), what="all processes are gone")
 
-    def until_replaced(self, dead: int, *, within: float = 10) -> None:
+    def until_replaced(self, dead: int) -> None:
         """Wait until the ready file names another process in the place of `dead`, and nobody is missing."""
 
         def replaced() -> bool:
@@ -247,12 +253,12 @@ class PenstockServer:
             serving = [pids["api"], pids["hub"], *pids["workers"]]
             return dead not in serving and None not in serving and len(serving) == 2 + self.workers
 
-        until(replaced, within=within, what=f"process {dead} is replaced:\n{self.log}")
+        until(replaced, what=f"process {dead} is replaced:\n{self.log}")
 
 
-def ask(address: str, words: bytes, *, within: float = 5) -> bytes:
+def ask(address: str, words: bytes) -> bytes:
     """Connect to an address of the ready file, say something, and return the first bytes of the answer."""
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=within) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE) as connection:
         connection.sendall(words)
         return connection.recv(64)

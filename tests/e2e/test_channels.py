@@ -60,7 +60,7 @@ def server(
     shutil.copytree(template, folder / "data")
     running = PenstockServer(folder, account)
     try:
-        yield running.start(within=60)
+        yield running.start()
         print(running.log)
     finally:
         running.clean_up()
@@ -92,7 +92,7 @@ class Channel:
 
     def until_on(self, name: str) -> None:
         """Wait for this file to be on the air."""
-        until(lambda: named(self.status["FileUrl"]) == name, within=30)
+        until(lambda: named(self.status["FileUrl"]) == name)
 
     def place(self, number: int) -> int:
         """How many pictures of the list stand before the one with this counter."""
@@ -205,8 +205,8 @@ def test_a_channel_goes_on_where_it_was_when_its_worker_dies(
     """At most 3 s from there, in whichever file that is; nor does an API that is killed tell of another place."""
     running = channel("a.mp4", "e.mp4", "d.flv")
     first = publishing(sink)
-    until(lambda: running.recent[2] == 1, within=30)
-    server.until_replaced(server.kill("api"), within=60)
+    until(lambda: running.recent[2] == 1)
+    server.until_replaced(server.kill("api"))
     rounds = until(lambda: running.recent[2])
     server.kill_owner(server.task(running.id))
     assert running.recent[2] >= rounds
@@ -214,7 +214,7 @@ def test_a_channel_goes_on_where_it_was_when_its_worker_dies(
 
     before, after = running.place(pictures(first, tmp_path)[-1]), running.place(pictures(second, tmp_path)[0])
     assert running.apart(before, after) <= 3 * FPS, (before, after)
-    until(lambda: running.recent[2] > rounds, within=30)
+    until(lambda: running.recent[2] > rounds)
 
 
 def test_a_bad_file_is_passed_over_and_told(
@@ -223,7 +223,7 @@ def test_a_bad_file_is_passed_over_and_told(
     """A page that says it is an MP4, and one that is not there, between good ones."""
     running = channel("a.mp4", "page.mp4", "gone.mp4", "e.mp4", VodLoopTimes="1")
     connection = publishing(sink)
-    sink.until(lambda: connection.unpublished, timeout=60)
+    sink.until(lambda: connection.unpublished)
 
     assert files_of(pictures(connection, tmp_path)) == ["a.mp4", "e.mp4"]
     alarms = [event["text"] for event in server.task(running.id)["events"] if event["name"] == "alarm.PullFileFailed"]
@@ -242,7 +242,7 @@ def test_a_channel_that_was_stopped_starts_over_or_goes_on(
     running.until_on("e.mp4")
     if how == "paused":
         running.modify(Status="pause")
-        sink.until(lambda: first.unpublished, timeout=30)
+        sink.until(lambda: first.unpublished)
         until(lambda: not running.recent[0])
         running.modify(Status="enable")
     else:

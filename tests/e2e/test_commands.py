@@ -119,7 +119,7 @@ def test_task_is_shown_as_it_is_with_its_history_and_without_its_secrets(penstoc
         task = listed(server)["10001"]
         return task if task["error"] and task["state"] == "inactive" else None
 
-    task = until(tried, within=20)
+    task = until(tried)
     assert task
     assert (task["family"], task["epoch"], task["bitrate"], task["media_ms"]) == ("pull", 1, 0, 0)
     assert task["owner"].startswith("w-")

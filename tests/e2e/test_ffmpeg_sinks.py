@@ -17,6 +17,7 @@ from tests.e2e.running import is_running
 from tests.e2e.test_http_sources import children, server
 from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
 from tests.media import counters, ffmpeg_exe, free_udp_port
+from tests.patience import PATIENCE
 from tests.rtmp_peer import OriginThread
 
 __all__ = ["server"]
@@ -48,7 +49,7 @@ def delivers(cloud: Cloud, task_id: str) -> bool:
 
 def until_recorded(path: Path, size: int = ENOUGH) -> None:
     """Wait for so many bytes."""
-    until(lambda: path.exists() and path.stat().st_size >= size, within=30, what=f"{path.name} grows")
+    until(lambda: path.exists() and path.stat().st_size >= size, what=f"{path.name} grows")
 
 
 def assert_whole(path: Path) -> None:
@@ -82,7 +83,7 @@ def test_srt_destination_with_a_passphrase(
         assert shown["children"] == ["sink: SRT is spoken by FFmpeg"]
         assert shown["sinks"][0]["bytes"] > ENOUGH / 2
         cloud.delete(task_id)
-        receiver.wait(10)
+        receiver.wait(PATIENCE)
         until(lambda: not is_running(child), what="the child is gone")
     assert_whole(record)
 
@@ -102,7 +103,7 @@ def test_rtsp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) ->
     record = tmp_path / "rtsp.ts"
     with rtsp_server() as port:
         task_id = cloud.create(origin.url, f"rtsp://127.0.0.1:{port}/copy")
-        until(lambda: delivers(cloud, task_id), within=20)
+        until(lambda: delivers(cloud, task_id))
         viewer = f"rtsp://viewer:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/copy"
         with recorder(record, "-rtsp_transport", "tcp", "-i", viewer):
             until_recorded(record, 2 * ENOUGH)
@@ -120,7 +121,7 @@ def test_destination_that_cannot_be_had_says_why(cloud: Cloud, origin: OriginThr
         }
         tasks = {cloud.create(origin.url, url): words for url, words in said.items()}
         for task_id, words in tasks.items():
-            until(lambda: words in cloud.describe(task_id).ErrorInfo, within=20, what=words)  # noqa: B023 - called at once
+            until(lambda: words in cloud.describe(task_id).ErrorInfo, what=words)  # noqa: B023 - called at once
             assert "hush" not in cloud.describe(task_id).ErrorInfo
             assert cloud.run_status(task_id) == "inactive"
 
@@ -134,13 +135,13 @@ def test_child_that_dies_or_stands_still_is_replaced(
     record = tmp_path / "rtp.ts"
     with recorder(record, "-i", f"rtp://127.0.0.1:{port}"):
         task_id = cloud.create(origin.url, f"rtp://127.0.0.1:{port}")
-        until(lambda: delivers(cloud, task_id), within=20)
+        until(lambda: delivers(cloud, task_id))
         [child] = children(server)
         os.kill(child, number)
         if number == signal.SIGSTOP:
-            until(lambda: cloud.run_status(task_id) == "inactive", within=20, what="Describe says that nothing moves")
-        until(lambda: not is_running(child), within=30, what="the child is gone")
-        until(lambda: delivers(cloud, task_id), within=20)
+            until(lambda: cloud.run_status(task_id) == "inactive", what="Describe says that nothing moves")
+        until(lambda: not is_running(child), what="the child is gone")
+        until(lambda: delivers(cloud, task_id))
         if number == signal.SIGKILL:
             said = "it was ended by SIGKILL"
             until(lambda: said in server.command("task", "show", task_id).stdout, what="the history says why")

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import ServerFactory, until
 from tests.media import clip, ffmpeg_exe
+from tests.patience import PATIENCE
 
 #: By stream name: the clip, where its clock begins (s), and the codecs that a viewer of the relayed stream finds.
 SOURCES = {
@@ -58,9 +59,9 @@ def publishing(url: str, name: str, start: float) -> Iterator[None]:
 def watched(url: str, path: Path) -> tuple[list[str], str]:
     """The codecs of what a viewer gets in 3 s, and all that decoding it brings up."""
     fetch = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", url, "-t", "3", *TRACKS, "-c", "copy", "-y", str(path)]
-    subprocess.run(fetch, timeout=30, check=True)
+    subprocess.run(fetch, timeout=PATIENCE, check=True)
     look = [ffmpeg_exe(), "-nostdin", "-v", "info", "-i", str(path), "-f", "null", "-"]
-    told = subprocess.run(look, capture_output=True, text=True, timeout=30, check=True).stderr
+    told = subprocess.run(look, capture_output=True, text=True, timeout=PATIENCE, check=True).stderr
     described = told.partition("Stream mapping")[0]
     codecs = re.findall(r"Stream #0:\d+.*?: (?:Video|Audio): (\w+)", described)
     decode = [ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-f", "null", "-"]
@@ -85,7 +86,7 @@ def test_every_format_is_relayed_and_decodes(penstock_server: ServerFactory, tmp
             tasks[name] = cloud.create(f"{server.rtmp}/live/{name}", f"{server.rtmp}/relayed/{name}")
         for task_id in tasks.values():
             # Each has been relayed for longer than its clock had left.
-            until(partial(has_delivered, cloud, task_id, 8), within=30)
+            until(partial(has_delivered, cloud, task_id, 8))
 
         with ThreadPoolExecutor() as viewers:
             pages = [f"{server.media}/relayed/{name}.flv" for name in SOURCES]

@@ -36,7 +36,7 @@ def test_the_hubs_own_stream(cloud: Cloud, server: PenstockServer, sink: SinkThr
     [connection] = sink.connections
     frames = len(connection.frames)
     with publish(f"{server.rtmp}/live/camera", "av"):
-        sink.until(lambda: len(connection.frames) > frames + 50, timeout=20)
+        sink.until(lambda: len(connection.frames) > frames + 50)
         until(lambda: well(cloud, task_id))
     assert len(sink.connections) == 1
     assert_rising(connection)
@@ -92,7 +92,7 @@ def test_stream_that_never_begins_is_asked_for_again(cloud: Cloud, sink: SinkThr
         client, _ = listener.accept()
         connections.enter_context(client)
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\n\r\n")
-        until(lambda: "connected, but no media within" in cloud.describe(task_id).ErrorInfo, within=20)
+        until(lambda: "connected, but no media within" in cloud.describe(task_id).ErrorInfo)
         connections.enter_context(listener.accept()[0])
     assert not [message for connection in sink.connections for message in connection.messages]
 

@@ -58,16 +58,14 @@ def children(server: PenstockServer) -> list[int]:
     return [pid for pid in server.all_pids if "ffmpeg" in program(pid)]
 
 
-def assert_every_picture(
-    cloud: Cloud, source: str, sink: SinkThread, folder: Path, pictures: int = PICTURES, patience: float = 15
-) -> str:
+def assert_every_picture(cloud: Cloud, source: str, sink: SinkThread, folder: Path, pictures: int = PICTURES) -> str:
     """Run a task until it has delivered so many pictures; none may be missing, and in the end sound is in step.
 
     Returns its TaskId.
     """
     task_id = cloud.create(source, sink.url)
     connection = publishing(sink)
-    sink.until(lambda: len(connection.frames) >= pictures, timeout=patience)
+    sink.until(lambda: len(connection.frames) >= pictures)
     until(lambda: well(cloud, task_id), what="Describe says that it delivers")
     assert_rising(connection)
     assert len(sink.connections) == 1
@@ -84,7 +82,7 @@ def assert_every_picture(
 def test_live_hls(cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: SinkThread, tmp_path: Path) -> None:
     """Segments come in bursts and go out at their own pace; deleted, the child is gone."""
     with publish(f"{nginx.url}/live/camera", "av"):
-        until(lambda: len(list((nginx.www / "hls").glob("*.ts"))) > 4, within=20)
+        until(lambda: len(list((nginx.www / "hls").glob("*.ts"))) > 4)
         task_id = assert_every_picture(cloud, f"{nginx.http_url}/hls/camera.m3u8", sink, tmp_path)
         frames = sink.connections[0].frames[25:]
         assert max(later.at - sooner.at for sooner, later in pairwise(frames)) < 0.5
@@ -140,7 +138,7 @@ def test_hls_of_a_host_whose_certificate_nobody_vouches_for(
                 assert_every_picture(cloud, url, sink, tmp_path)
             else:
                 task_id = cloud.create(url, f"{sink.url}-refused")
-                until(lambda: "tls.insecure_hosts" in cloud.describe(task_id).ErrorInfo, within=20)  # noqa: B023
+                until(lambda: "tls.insecure_hosts" in cloud.describe(task_id).ErrorInfo)  # noqa: B023
                 assert sink.connections == []
                 cloud.delete(task_id)
 
@@ -195,8 +193,8 @@ def test_child_that_is_killed_or_stopped_is_replaced(
         [child] = until(lambda: children(server))
         frames = len(connection.frames)
         os.kill(child, number)
-        until(lambda: not is_running(child), within=10, what="the child is gone")  # noqa: B023 - called at once
-        sink.until(lambda: len(connection.frames) > frames + 50, timeout=20)  # noqa: B023 - called at once
+        until(lambda: not is_running(child), what="the child is gone")  # noqa: B023 - called at once
+        sink.until(lambda: len(connection.frames) > frames + 50)  # noqa: B023 - called at once
         until(lambda: well(cloud, task_id))
     assert len(sink.connections) == 1
     assert_rising(connection)
@@ -222,7 +220,7 @@ def test_the_hub_itself_is_a_source_by_its_names(penstock_server: ServerFactory)
         task_id = cloud.create(
             f"{media}/live/camera.flv", "", DomainName="localhost", AppName="live", StreamName="copy"
         )
-        until(lambda: well(cloud, task_id), within=20)
+        until(lambda: well(cloud, task_id))
         numbers = counters(f"{server.rtmp}/live/copy", seconds=2)
         assert None not in numbers
         assert len(numbers) > 25

@@ -23,6 +23,7 @@ from tests.clients.test_tccli import Tccli
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.running import PENSTOCK, environment, penstock
+from tests.patience import PATIENCE
 from tests.tencent.test_live import wish
 
 HTTPS = ["--https", "127.0.0.1:0"]
@@ -59,7 +60,7 @@ def client(server: PenstockServer, ca: Path | None) -> Cloud:
 def shown(server: PenstockServer) -> str:
     """The certificate that the port shows now."""
     where = urlsplit(https(server))
-    return ssl.get_server_certificate((where.hostname or "", where.port or 0), timeout=10)
+    return ssl.get_server_certificate((where.hostname or "", where.port or 0), timeout=PATIENCE)
 
 
 def given(folder: Path, files: Files) -> dict[str, str]:
@@ -146,7 +147,7 @@ def test_nothing_below_tls_1_2_is_spoken(server: PenstockServer) -> None:
         asking.minimum_version = asking.maximum_version = version
         with (
             suppress(ssl.SSLError),
-            socket.create_connection((where.hostname, where.port), timeout=10) as plain,
+            socket.create_connection((where.hostname, where.port), timeout=PATIENCE) as plain,
             asking.wrap_socket(plain, server_hostname=where.hostname) as secure,
         ):
             spoken[version] = secure.version()

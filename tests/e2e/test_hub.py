@@ -16,6 +16,7 @@ from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.media import ffmpeg_exe, publish
 from tests.parts import own_address
+from tests.patience import PATIENCE
 from tests.rtmp_client import Client
 from tests.rtmp_peer import OriginThread, SinkThread
 
@@ -98,7 +99,7 @@ def test_when_a_publisher_leaves_its_viewers_end_and_a_task_knows_why(
         sink.until(lambda: sink.connections and len(sink.connections[0].frames) > 25)
         until(lambda: [len(stream["players"]) for stream in streams(server)] == [3])
         encoder.kill()
-        assert [viewer.wait(10) for viewer in viewers] == [0, 0]
+        assert [viewer.wait(PATIENCE) for viewer in viewers] == [0, 0]
     events = until(
         lambda: [event["text"] for event in server.task(task_id)["events"] if event["name"] == "source.lost"]
     )

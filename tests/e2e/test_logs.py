@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.running import PENSTOCK, environment
+from tests.patience import PATIENCE
 from tests.rtmp_peer import OriginThread, SinkThread
 
 LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)  (\S+) +(\S.*)  \[(\S+)\]")
@@ -47,11 +48,11 @@ class Follower:
             events = list(enumerate(self.events[after:], after + 1))
             return next((number for number, event in events if event[0] == name and re.search(text, event[1])), 0)
 
-        return until(found, within=30, what=f"{name} ({text}) in {self.events[after:]}")
+        return until(found, what=f"{name} ({text}) in {self.events[after:]}")
 
     def end(self) -> tuple[int, str]:
         """Exit code and standard error, when it has ended."""
-        code = self.process.wait(20)
+        code = self.process.wait(PATIENCE)
         self._thread.join()
         assert self.process.stdout
         assert self.process.stderr

@@ -73,6 +73,6 @@ def test_its_key_is_asked_for_when_it_is_gone(server: PenstockServer, cloud: Clo
     server.stop()
     (server.data / "secret.key").unlink()
     server.launch()
-    assert server.process.wait(20) == 1
+    assert server.ended() == 1
     assert "There is a database but not its key" in server.log
     assert not (server.data / "secret.key").exists()

@@ -17,6 +17,7 @@ from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import penstock
 from tests.packets import Clip
+from tests.patience import PATIENCE
 from tests.rtmp_peer import Connection, Origin, PeerThread
 from tests.unit.test_hls_holds import CACHE, EDGE, Station, visit
 from tests.unit.test_holds import FLV, hold, watch
@@ -39,7 +40,12 @@ def by_sdk(server: PenstockServer, action: str, **parameters: str) -> dict[str, 
         "calls": [{"client": "live", "action": action, "parameters": {"DomainName": DOMAIN, **parameters}}],
     }
     done = subprocess.run(
-        [PYTHON, "-W", "ignore", SCRIPT], input=json.dumps(job), capture_output=True, text=True, timeout=60, check=False
+        [PYTHON, "-W", "ignore", SCRIPT],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     [answer] = json.loads(done.stdout)
@@ -100,12 +106,12 @@ def test_edges_of_an_area_are_warm_before_the_audience_comes(penstock_server: Se
             run("domain", "add", DOMAIN, "--area", "domestic")
             for name, area, where in (("north", "domestic", north), ("far", "overseas", far)):
                 run("edge", "add", name, "--area", area, "--rtmp", f"127.0.0.1:{where.port}")
-            until(lambda: has_set(server, by=by_sdk), within=30, what="the edges are known")
-            until(lambda: row(server)["Process"] == "100%", within=30)
+            until(lambda: has_set(server, by=by_sdk), what="the edges are known")
+            until(lambda: row(server)["Process"] == "100%")
             assert pulls() == 1
             # An edge that joins is warmed too; then each has pulled once.
             run("edge", "add", "south", "--area", "global", "--rtmp", f"127.0.0.1:{south.port}")
-            until(lambda: pulls() == 2 and row(server)["Process"] == "100%", within=30)
+            until(lambda: pulls() == 2 and row(server)["Process"] == "100%")
             [described] = by_sdk(server, DESCRIBE, Status="complete")["PreloadTasks"]["PreloadTask"]
             assert (described["PlayUrl"], described["Process"]) == (URL, "100%")
             # And the first hundred viewers of each add none.
@@ -136,9 +142,9 @@ def test_hls_edge_has_fetched_each_segment_once_before_the_audience_comes(
         where = f"127.0.0.1:{edge.http_port}"
         server.command("edge", "add", "north", "--area", "domestic", "--http", where)
         until(lambda: has_set(server, url=f"http://{DOMAIN}/live/test.m3u8"), what="the edge is known")
-        until(lambda: row(server)["Process"] == "100%", within=30, what="the edge is warm")
+        until(lambda: row(server)["Process"] == "100%", what="the edge is warm")
         station.publish(1)
-        until(lambda: "6.ts" in station.fetched(), within=30, what="a new segment is fetched")
+        until(lambda: "6.ts" in station.fetched(), what="a new segment is fetched")
         before = station.fetched()
         assert before == {f"{number}.ts": 1 for number in range(3, 7)}
         assert visit(edge.http_url, range(3, 7), 100) == {"HIT"}
@@ -153,10 +159,10 @@ def test_overlapping_tasks_send_one_viewer_to_an_edge(penstock_server: ServerFac
         until(lambda: has_set(server), what="the edge is known")
         for _ in range(7):
             assert has_set(server)
-        found = until(lambda: warm(server, tasks=8), within=30, what="all are warm")
+        found = until(lambda: warm(server, tasks=8), what="all are warm")
         first, last = (shown(server, found[number]["TaskId"]) for number in (0, -1))
         assert first["owner"] == last["owner"]
-        until(lambda: shown(server, first["id"])["edges"][0]["warm_ms"] is not None, within=30)
+        until(lambda: shown(server, first["id"])["edges"][0]["warm_ms"] is not None)
         # One that holds, and one that measured what it left.
         until(lambda: [viewer.closed for viewer in edge.connections] == [False, True])
 
@@ -217,12 +223,12 @@ def test_edges_that_cannot_be_warmed_say_why_until_the_end_and_after_it(
             return {edge["edge"]: edge["error"] for edge in shown(server, task)["edges"]}
 
         task = row(server)["TaskId"]
-        until(lambda: reasons(task) == WHY, within=30, what="each says why")
+        until(lambda: reasons(task) == WHY, what="each says why")
         assert row(server)["Process"] == "16%"
         # One with the same edges that ends soon.
         end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
         assert has_set(server, url=f"http://{DOMAIN}/live/b.flv", end=f"{end:%Y-%m-%dT%H:%M:%SZ}")
-        [failed] = until(lambda: call(server, DESCRIBE, Status="failed")["PreloadTasks"]["PreloadTask"], within=30)
+        [failed] = until(lambda: call(server, DESCRIBE, Status="failed")["PreloadTasks"]["PreloadTask"])
         assert (failed["Status"], failed["Description"], failed["Process"]) == ("Failed", "InternalError", "16%")
         assert reasons(failed["TaskId"]) | {"silent": ""} == WHY | {"silent": ""}
 
@@ -239,12 +245,12 @@ def test_dead_workers_holds_are_taken_up_by_another_one_until_the_same_end(penst
         end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=WINDOW)
         until(lambda: has_set(server, end=f"{end:%Y-%m-%dT%H:%M:%SZ}"), what="the edge is known")
         task = row(server)["TaskId"]
-        until(lambda: row(server)["Process"] == "100%" and len(watching()) == 1, within=30, what="the edge is warm")
+        until(lambda: row(server)["Process"] == "100%" and len(watching()) == 1, what="the edge is warm")
         [first], owner = watching(), shown(server, task)["owner"]
         server.kill_owner(shown(server, task))
 
-        until(lambda: first.closed and watching(), within=30, what="another worker watches")
-        until(lambda: row(server)["Process"] == "100%", within=30, what="the edge is warm again")
+        until(lambda: first.closed and watching(), what="another worker watches")
+        until(lambda: row(server)["Process"] == "100%", what="the edge is warm again")
         assert shown(server, task)["owner"] not in ("", owner)
         until(lambda: len(watching()) == 1 and datetime.now(UTC) < end, what="one watches, and the end has not come")
         # The end is that of the call, not one of the new worker's.

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_database_that_is_taken_away_is_told_until_it_is_back(server: PenstockSe
 
 
 def test_database_that_is_locked_is_told_until_it_answers(server: PenstockServer) -> None:
-    other = sqlite3.connect(server.data / "penstock.db", isolation_level=None, timeout=20)
+    other = sqlite3.connect(server.data / "penstock.db", isolation_level=None, timeout=PATIENCE)
     other.execute("BEGIN IMMEDIATE")
     status, reason = server.get("/readyz")
     assert (status, reason) == (503, "not ready: the database does not answer within 2 s\n")
@@ -34,7 +35,7 @@ def test_database_that_is_locked_is_told_until_it_answers(server: PenstockServer
 
 
 def test_database_of_another_version_is_told(server: PenstockServer) -> None:
-    other = sqlite3.connect(server.data / "penstock.db", isolation_level=None, timeout=20)
+    other = sqlite3.connect(server.data / "penstock.db", isolation_level=None, timeout=PATIENCE)
     [(revision,)] = other.execute("SELECT version_num FROM alembic_version").fetchall()
     other.execute("UPDATE alembic_version SET version_num = '9999'")
     status, reason = server.get("/readyz")

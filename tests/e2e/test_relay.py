@@ -119,7 +119,7 @@ def test_a_source_that_comes_back_is_spliced_into_the_same_connection(
 
     origin.call(origin.peer.resume)
 
-    sink.until(lambda: len(connection.frames) > frames + 50, timeout=40)
+    sink.until(lambda: len(connection.frames) > frames + 50)
     until(lambda: well(cloud, task_id))
     assert len(sink.connections) == 1
     assert_rising(connection)

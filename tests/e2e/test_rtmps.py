@@ -68,7 +68,7 @@ def test_every_picture_over_tls_in_both_directions(
     until(lambda: "source" in client.describe(task_id).ErrorInfo)
     peers.origin.call(peers.origin.peer.resume)
     frames = len(connection.frames)
-    peers.sink.until(lambda: len(connection.frames) > frames + 25, timeout=40)
+    peers.sink.until(lambda: len(connection.frames) > frames + 25)
     client.delete(task_id)
     peers.sink.until(lambda: connection.unpublished)
     assert len(peers.sink.connections) == 1

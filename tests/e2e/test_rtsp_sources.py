@@ -59,7 +59,7 @@ def test_camera_with_a_password(cloud: Cloud, port: int, sink: SinkThread, tmp_p
     This server says only after five seconds how its clocks for picture and sound belong together.
     """
     real = f"rtsp://viewer:s3%20cret@127.0.0.1:{port}/camera"
-    assert_every_picture(cloud, f"rtsp://127.0.0.1:{port}/moved?{real}", sink, tmp_path, pictures=275, patience=30)
+    assert_every_picture(cloud, f"rtsp://127.0.0.1:{port}/moved?{real}", sink, tmp_path, pictures=275)
 
 
 def test_camera_that_cannot_be_had_says_why(cloud: Cloud, port: int, sink: SinkThread) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import PenstockServer, ServerFactory
 from tests.e2e.running import PENSTOCK, ask, environment, is_running, penstock, until
+from tests.patience import PATIENCE
 
 #: A handshake's first byte and random part, to which an RTMP server answers with its own.
 RTMP_HELLO = b"\x03" + bytes(1536)
@@ -41,7 +42,7 @@ def asking_all_the_time(address: str, words: bytes) -> Iterator[list[str]]:
     def run() -> None:
         while not over.is_set():
             try:
-                ask(address, words, within=10)
+                ask(address, words)
             except ConnectionResetError:
                 continue
             except OSError as error:
@@ -116,7 +117,7 @@ def test_part_that_is_wedged_is_found_and_replaced(penstock_server: ServerFactor
     server = penstock_server(workers=1, env={"PENSTOCK_SERVER_WATCHDOG": "2"})
     wedged = server.pid_of(part)
     os.kill(wedged, signal.SIGSTOP)
-    server.until_replaced(wedged, within=10)
+    server.until_replaced(wedged)
     assert not is_running(wedged)
     assert answers(server)
 
@@ -190,7 +191,7 @@ def test_server_that_is_asked_to_end_ends_in_order(penstock_server: ServerFactor
     server = penstock_server()
     pids = server.all_pids
     server.process.send_signal(number)
-    assert server.process.wait(10) == 0
+    assert server.ended() == 0
     assert not server.ready_file.exists()
     assert not any(map(is_running, pids))
     assert list((server.data / "run").iterdir()) == []
@@ -201,7 +202,7 @@ def test_interrupt_at_the_terminal_is_an_orderly_end(penstock_server: ServerFact
     """Ctrl-C goes to the whole group; the children leave the decision to the parent."""
     server = penstock_server(workers=1)
     os.killpg(server.process.pid, signal.SIGINT)
-    assert server.process.wait(10) == 0
+    assert server.ended() == 0
     assert "has died" not in server.log
 
 
@@ -268,20 +269,20 @@ def test_fresh_data_is_made_by_the_server(tmp_path: Path) -> None:
         [PENSTOCK, "serve", "--data", data, *listeners, "--ready-file", ready], env=environment()
     )
     try:
-        until(ready.exists, within=20)
+        until(ready.exists)
         created = penstock("account", "create", "first", "--data", data, "--json")
         assert json.loads(created.stdout)["name"] == "first"
         assert data.stat().st_mode & 0o777 == 0o700
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_missing_key_of_an_old_database_ends_the_start(penstock_server: ServerFactory) -> None:
     server = penstock_server(workers=1, start=False)
     (server.data / "secret.key").unlink()
     server.launch()
-    assert server.process.wait(20) == 1
+    assert server.ended() == 1
     assert "secret.key" in server.log
     assert "Traceback" not in server.log
     assert not (server.data / "secret.key").exists()

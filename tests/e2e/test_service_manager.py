@@ -59,7 +59,7 @@ class Systemd:
             heard = list(enumerate(self.heard[after:], after + 1))
             return next((number for number, lines in heard if set(wanted) <= lines.keys()), 0)
 
-        return until(found, within=20, what=f"{wanted} in {self.heard}")
+        return until(found, what=f"{wanted} in {self.heard}")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.e2e.nginx import Nginx
 from tests.e2e.test_relay import assert_rising, destination, publishing, tag
 from tests.media import clip, counters, ffmpeg_exe
 from tests.parts import debian_ffmpeg
+from tests.patience import PATIENCE
 from tests.rtmp_peer import Connection, OriginThread, SinkThread
 from tests.rtmp_wire import VIDEO
 from tests.unit.test_still import picture
@@ -57,12 +58,12 @@ def interrupt(origin: OriginThread, sink: SinkThread, cloud: Cloud, task_id: str
     origin.call(origin.peer.end)
     until(lambda: " source: " in cloud.describe(task_id).ErrorInfo)
     shown = pictures(sink)
-    sink.until(lambda: pictures(sink) > shown + 60, timeout=30)
+    sink.until(lambda: pictures(sink) > shown + 60)
     assert (cloud.run_status(task_id), cloud.describe(task_id).RecentPullInfo.FileUrl) == ("active", "")
     origin.call(origin.peer.resume)
-    until(lambda: not cloud.describe(task_id).ErrorInfo, within=40)
+    until(lambda: not cloud.describe(task_id).ErrorInfo)
     shown = pictures(sink)
-    sink.until(lambda: pictures(sink) > shown + 60, timeout=30)
+    sink.until(lambda: pictures(sink) > shown + 60)
 
 
 def assert_interrupted(shown: list[tuple[int, int, int]]) -> None:
@@ -83,7 +84,7 @@ def recorded(program: str, url: str, path: Path) -> Iterator[None]:
             yield
         finally:
             viewer.send_signal(signal.SIGINT)
-            _, complaints = viewer.communicate(timeout=60)
+            _, complaints = viewer.communicate(timeout=PATIENCE)
     assert complaints == ""
 
 
@@ -140,7 +141,7 @@ def test_task_may_ask_for_the_last_picture(
     origin.call(origin.peer.end)
     until(lambda: " source: " in cloud.describe(task_id).ErrorInfo)
     frames = len(connection.frames)
-    sink.until(lambda: len(connection.frames) > frames + 60, timeout=30)
+    sink.until(lambda: len(connection.frames) > frames + 60)
     cloud.delete(task_id)
     sink.until(lambda: connection.unpublished)
     assert_rising(connection)
@@ -171,5 +172,5 @@ def test_picture_that_is_not_there_is_no_start(penstock_server: ServerFactory, t
     missing = tmp_path / "missing.png"
     server = penstock_server(start=False, env={"PENSTOCK_SLATE_PICTURE": str(missing)})
     server.launch()
-    assert server.process.wait(20) == 1
+    assert server.ended() == 1
     assert f"slate.picture: {missing} cannot be read: No such file or directory" in server.log

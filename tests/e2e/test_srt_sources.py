@@ -51,7 +51,7 @@ def arguments(server: PenstockServer) -> bytes:
 def test_encrypted_stream_by_its_name(cloud: Cloud, server: PenstockServer, sink: SinkThread, tmp_path: Path) -> None:
     with encoder() as port:
         url = f"srt://127.0.0.1:{port}?mode=caller&streamid=#!::r=live/s1,m=request&passphrase={ESCAPED}&latency=200"
-        task_id = assert_every_picture(cloud, url, sink, tmp_path, pictures=275, patience=30)
+        task_id = assert_every_picture(cloud, url, sink, tmp_path, pictures=275)
         seen = arguments(server)
         assert PASSPHRASE.encode() not in seen
         assert b"live/s1" not in seen

@@ -80,7 +80,7 @@ class Fleet:
         for number in range(self._sizes[2]):
             sink.call(partial(sink.peer.play, port, f"to-{number}"))
             self._relay(f"to-{number}", self._origin, hub, by_hub=True)
-        until(self.delivers, within=30, what="all deliver")
+        until(self.delivers, what="all deliver")
         until(self.is_active, what="the API says so")
         return self
 

@@ -79,14 +79,14 @@ def test_killed_workers_tasks_never_run_twice(
         names = [f"stream-{number}" for number in range(TASKS)]
         where = sink.url.rpartition("/")[0]
         tasks = {name: cloud.create(origin.url, f"{where}/{name}") for name in names}
-        until(lambda: sink.peer.all_flow(names, 0.0), within=20, what="all flow")
+        until(lambda: sink.peer.all_flow(names, 0.0), what="all flow")
         for _ in range(kills):
             time.sleep(rng.uniform(0, PAUSE))
-            workers = until(lambda: server.pids["workers"], within=30, what="a worker serves")
+            workers = until(lambda: server.pids["workers"], what="a worker serves")
             with suppress(ProcessLookupError):
                 kill(rng.choice(workers))
         after = time.monotonic()
-        until(lambda: sink.peer.all_flow(names, after), within=30, what="all flow again")
+        until(lambda: sink.peer.all_flow(names, after), what="all flow again")
         publishers = dict(sink.peer.publishers)
         assert sink.peer.doubles == []
     for name, task_id in tasks.items():
@@ -119,5 +119,5 @@ def test_task_that_nobody_can_take_says_why(penstock_server: ServerFactory) -> N
         until(lambda: cloud.describe(task_id).ErrorInfo.endswith(" task: no worker"), what="the API says why")
         assert server.task(task_id)["error"].endswith(" task: no worker")
         server.process.send_signal(signal.SIGCONT)
-        until(lambda: sink.peer.all_flow(["test"], 0.0), within=20, what="it runs")
+        until(lambda: sink.peer.all_flow(["test"], 0.0), what="it runs")
         until(lambda: not cloud.describe(task_id).ErrorInfo, what="the API says that it runs")

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.conftest import PenstockServer, ServerFactory
 from tests.e2e.running import until
 from tests.faults.fleet import Fleet, Relay, small
+from tests.patience import PATIENCE
 
 #: Descriptors that each process may have; more than an idle one needs, fewer than are asked for here.
 LIMIT = 96
@@ -28,7 +29,9 @@ def crowd(address: str) -> Iterator[None]:
     parts = urlsplit(address)
     with ExitStack() as connections:
         for _ in range(LIMIT + 10):
-            connections.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5))
+            connections.enter_context(
+                socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE)
+            )
         yield
 
 
@@ -51,7 +54,7 @@ def test_worker_without_room_says_so_and_runs_the_rest(server: PenstockServer) -
             for relay in many:
                 fleet.cloud.delete(relay.task_id)
             new = fleet.create("new")
-            until(lambda: fleet.cloud.run_status(new.task_id) == "active", within=30, what="there is room again")
+            until(lambda: fleet.cloud.run_status(new.task_id) == "active", what="there is room again")
         assert_unharmed(server, pids)
 
 

@@ -55,7 +55,7 @@ def test_full_disk_stops_no_stream_and_loses_nothing_acknowledged(server_on_a_sm
         with Changer(fleet) as changer:
             until(lambda: changer.acknowledged > 5, what="changes are made")
             fill(server.data / "filler")
-            until(lambda: changer.codes, within=30, what="a change is refused")
+            until(lambda: changer.codes, what="a change is refused")
             full_at, before = time.monotonic(), changer.acknowledged
             until(lambda: server.get("/readyz")[0] == 503, what="the server says that it is not ready")
             assert fleet.is_active()
@@ -82,9 +82,9 @@ def test_locked_database_stops_no_stream_and_loses_nothing_acknowledged(
             with closing(sqlite3.connect(server.data / "penstock.db", isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 locked_at, before = time.monotonic(), changer.acknowledged
-                until(lambda: changer.codes, within=30, what="a change is refused")
+                until(lambda: changer.codes, what="a change is refused")
                 assert fleet.is_active()
-                until(lambda: time.monotonic() > locked_at + seconds, within=seconds + 5)
+                until(lambda: time.monotonic() > locked_at + seconds)
                 assert changer.acknowledged <= before + 1  # one may have been on its way
             until(lambda: changer.acknowledged > before + 5, what="changes are made again")
         until(lambda: server.get("/readyz")[0] == 200, what="the server is ready again")
@@ -121,7 +121,7 @@ def test_damaged_database_is_refused_and_left_as_it_is(
     database.write_bytes(damage(database.read_bytes()))
     before = digests(server.data)
     server.launch()
-    assert server.process.wait(20) == 1
+    assert server.ended() == 1
     [said] = [line for line in server.log.splitlines() if line.startswith("penstock: ")]
     assert str(database) in said
     assert "penstock restore" in said

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from penstock.tasks.accounts import NewAccount
+from tests.patience import PATIENCE
 from tests.tencent import heads, signing
 
 LIST = "DescribeLivePullStreamTasks"
@@ -20,7 +21,7 @@ class Line:
     """One connection, as a client without manners uses it."""
 
     def __init__(self, address: tuple[str, int], account: NewAccount, now_s: int | None = None) -> None:
-        self.socket = socket.create_connection(address, timeout=20)
+        self.socket = socket.create_connection(address, timeout=PATIENCE)
         self._reader = self.socket.makefile("rb")
         self._host = "{}:{}".format(*address)
         self._account = account

@@ -22,6 +22,7 @@ from penstock.api import server
 from penstock.store.sql import open_store
 from penstock.tasks.accounts import NewAccount, create_account
 from tests.endpoint import Endpoint
+from tests.patience import PATIENCE
 from tests.tencent.line import LIST, Line, memory_mb
 
 MB = 1024 * 1024
@@ -232,11 +233,11 @@ def api_process(data: Path, *names: str) -> Iterator[tuple[int, tuple[str, int],
         yield process.pid, address, accounts
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
-def wait_for(condition: Callable[[], bool], *, within_s: float = 20) -> None:
-    deadline = time.monotonic() + within_s
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

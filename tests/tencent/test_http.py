@@ -16,6 +16,7 @@ from penstock.api.http import BodyLost, Head
 from penstock.errors import StoreError
 from penstock.tasks.accounts import NewAccount
 from tests.endpoint import Endpoint
+from tests.patience import PATIENCE
 from tests.tencent import heads
 from tests.tencent.client import Client
 from tests.tencent.test_live import created
@@ -25,7 +26,7 @@ UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 @pytest.fixture
 def http(endpoint: Endpoint) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://{endpoint.host}", trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=f"http://{endpoint.host}", trust_env=False, timeout=PATIENCE) as client:
         yield client
 
 
@@ -168,7 +169,7 @@ def test_names_of_headers_come_in_any_case(http: httpx.Client, endpoint: Endpoin
     ids=["10,000 headers", "an endless header", "an endless path", "TLS"],
 )
 def test_a_head_without_measure_is_cut_off(endpoint: Endpoint, request_head: bytes) -> None:
-    with socket.create_connection(endpoint.address, timeout=10) as connection:
+    with socket.create_connection(endpoint.address, timeout=PATIENCE) as connection:
         try:
             connection.sendall(request_head)
             answer = connection.recv(1000)
@@ -181,7 +182,7 @@ def test_a_head_without_measure_is_cut_off(endpoint: Endpoint, request_head: byt
 def test_a_head_that_does_not_arrive_is_cut_off(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.1)
     for sent in (b"", b"POST / HTTP/1.1\r\nHost:"):
-        with socket.create_connection(endpoint.address, timeout=10) as connection:
+        with socket.create_connection(endpoint.address, timeout=PATIENCE) as connection:
             connection.sendall(sent)
             assert connection.recv(1000) == b""
 
@@ -192,7 +193,7 @@ def test_a_body_that_does_not_arrive_is_cut_off(
     monkeypatch.setattr(server, "BODY_TIMEOUT", 0.1)
     headers = {**signed(endpoint, account, b"{}"), "content-length": "2"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    with socket.create_connection(endpoint.address, timeout=10) as connection:
+    with socket.create_connection(endpoint.address, timeout=PATIENCE) as connection:
         connection.sendall(f"POST / HTTP/1.1\r\n{head}\r\n".encode() + b"{")
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")

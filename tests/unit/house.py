@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from penstock.hub.access import Access
 from penstock.hub.server import Hub, HubConfig
 from tests.packets import Clip
+from tests.patience import PATIENCE
 from tests.rtmp_client import Client
 from tests.rtmp_wire import Message
 
@@ -87,14 +88,14 @@ class House:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is true."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.01)
 
 
 async def response(reader: asyncio.StreamReader) -> Response:
     """Read a response to its end."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         data = await reader.read()
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")

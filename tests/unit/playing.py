@@ -16,6 +16,7 @@ from penstock.media.plan import Playlist
 from penstock.media.pump import Pump
 from penstock.net import Policy
 from tests.file_server import FileServer
+from tests.patience import PATIENCE
 
 #: Seconds by which the clock goes on in each tick, unless the player waits for a file.
 _STEP = 0.1
@@ -71,13 +72,13 @@ class Playing:
         kind = kind_of(type_, payload)
         self.entries.append((type_, time, payload, kind))
 
-    async def until(self, condition: Callable[[], object], timeout: float = 60) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until something is true."""
         async with asyncio.timeout(timeout):
             while not condition():
                 await asyncio.sleep(0.002)
 
-    async def ended(self, timeout: float = 60) -> str:
+    async def ended(self, timeout: float = PATIENCE) -> str:
         """Wait for the end of the run; return its reason."""
         await self.until(lambda: self.ends, timeout)
         return self.ends[-1]

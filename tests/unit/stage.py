@@ -23,6 +23,7 @@ from penstock.tasks.model import Observed, State
 from penstock.worker.engine import Engine, EngineConfig
 from tests import rtmp_peer
 from tests.packets import Clip
+from tests.patience import PATIENCE
 from tests.rtmp_peer import Arrival, Connection, Origin
 from tests.rtmp_wire import VIDEO, Message
 
@@ -69,7 +70,7 @@ class Stage:
         assert observed is not None
         return observed
 
-    async def until(self, condition: Callable[[], object], timeout: float = 60) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until something is true."""
         async with asyncio.timeout(timeout):
             while not condition():

@@ -7,6 +7,7 @@ import pytest
 
 from penstock.tasks.model import State
 from tests.packets import number_of
+from tests.patience import PATIENCE
 from tests.rtmp_peer import Connection, Sink
 from tests.unit.stage import BIG, KEY, in_order, plan, staged
 
@@ -85,7 +86,7 @@ async def test_destination_that_never_was_there_does_not_make_the_task_inactive(
         await gone.__aexit__()
         states = set()
         stage.engine.run(KEY, 1, plan(origin, good, gone))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while stage.seen.state is not State.ACTIVE:
                 states.add(stage.seen.state)
                 await asyncio.sleep(0.01)

@@ -13,6 +13,7 @@ from penstock.store.sql import SqlStore
 from penstock.tasks.edges import KnownEdges
 from penstock.tasks.model import Area, Edge, EdgeOrigin
 from penstock.tasks.registry import add_edge, list_edges, remove_edge, take_edges
+from tests.patience import PATIENCE
 
 EDGES = [Edge(name="w", area=Area.GLOBAL), Edge(name="s", area=Area.OVERSEAS), Edge(name="n", area=Area.DOMESTIC)]
 
@@ -36,11 +37,11 @@ async def test_register_is_followed_and_changes_are_told(store: SqlStore) -> Non
     following = asyncio.ensure_future(known.follow(store, changed.set))
     edge = Edge(name="e1", area=Area.DOMESTIC, rtmp="10.0.0.1:1935")
     await add_edge(store, edge)
-    await asyncio.wait_for(changed.wait(), 10)
+    await asyncio.wait_for(changed.wait(), PATIENCE)
     assert known.of_area(Area.DOMESTIC) == [edge]
     changed.clear()
     await remove_edge(store, "e1")
-    await asyncio.wait_for(changed.wait(), 10)
+    await asyncio.wait_for(changed.wait(), PATIENCE)
     assert known.of_area(Area.GLOBAL) == []
     following.cancel()
 

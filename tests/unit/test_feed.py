@@ -17,6 +17,7 @@ from penstock.media.pump import Connection
 from penstock.media.rtmp.chunk import ChunkReader
 from tests import packets
 from tests.packets import Clip
+from tests.patience import PATIENCE
 from tests.rtmp_wire import VIDEO, Message, Parser, Writer, flv_file
 from tests.unit.wires import Wires
 
@@ -35,7 +36,7 @@ async def wires() -> AsyncIterator[Wires]:
 async def until(condition: object) -> None:
     """Wait until something is true."""
     assert callable(condition)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -85,7 +85,7 @@ SENT = "print('out_time_us=1000', flush=True)"
         ("sys.exit('first\\n[out#0/rtsp @ 0x5581] it is over')", "it is over", 0),
         ("time.sleep(600)", "the destination does not answer: no media has reached it for 1 s", 0),
         ("while os.read(0, 65536): pass", "the destination does not answer: no media has reached it for 1 s", 0),
-        (f"{SENT}; time.sleep(600)", "the destination takes nothing any more: no media has reached it for 1 s", 1),
+        (f"{SENT}; time.sleep(600)", "the destination takes nothing any more: no media has reached it for 5 s", 1),
         (f"{SENT}\nwhile os.read(0, 65536): pass", "takes nothing any more", 1),
         (f"{SENT}; os.kill(os.getpid(), 9)", "it was ended by SIGKILL", 1),
         ("while True: os.write(2, b'noise\\n' * 10000)", "the destination does not answer", 0),
@@ -97,7 +97,7 @@ async def test_child_that_misbehaves_is_a_reason(
     delivery: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str, connected: int
 ) -> None:
     """It ends, never reads, only reads, dies, talks without end: a sink that has to be connected anew."""
-    monkeypatch.setattr(ffmpeg_sink, "PATIENCE", 1.0)
+    monkeypatch.setattr(ffmpeg_sink, "PATIENCE", 5.0 if connected else 1.0)  # one that answers has time to start
     monkeypatch.setattr(ffmpeg_sink, "_LOOK_EVERY", 0.2)
     reason = await delivery.to(child(tmp_path, program))
     assert said in reason

@@ -11,6 +11,7 @@ import pytest
 from penstock.media.files.copies import Copies
 from penstock.net import Policy
 from tests.file_server import Fault, FileServer
+from tests.patience import PATIENCE
 
 SIZE = 400_000
 
@@ -33,10 +34,17 @@ def make(tmp_path: Path, limit: int = 1_000_000) -> Copies:
 
 async def found(copies: Copies, url: str) -> Path:
     """Wait for the copy."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (path := copies.find(url)) is None:
             await asyncio.sleep(0.01)
     return path
+
+
+async def over(copies: Copies) -> None:
+    """Wait for the end of all that is being fetched."""
+    async with asyncio.timeout(PATIENCE):
+        while copies._fetching:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_was_not_used_for_the_longest_time_makes_room(server: FileServer, tmp_path: Path) -> None:
@@ -49,7 +57,7 @@ async def test_what_was_not_used_for_the_longest_time_makes_room(server: FileSer
     left.touch()
     os.utime(left, (1, 1))
     third = await found(copies, server.url("/c.mp4"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while second.exists():
             await asyncio.sleep(0.01)
     assert sorted((tmp_path / "copies").iterdir()) == sorted([first, third])
@@ -60,9 +68,9 @@ async def test_a_file_that_does_not_come_whole_is_no_copy(server: FileServer, tm
     """Nor is it asked for again at once."""
     copies = make(tmp_path)
     server.faults["/a.mp4"] = fault
-    for _ in range(20):
+    for _ in range(3):
         assert copies.find(server.url("/a.mp4")) is None
-        await asyncio.sleep(0.02)
+        await over(copies)
     assert list((tmp_path / "copies").iterdir()) == []
     assert len(server.requests) == 1
 
@@ -71,7 +79,7 @@ async def test_what_is_too_large_or_no_mp4_is_not_copied(server: FileServer, tmp
     """Without room nothing is."""
     for copies, name in ((make(tmp_path, SIZE - 1), "a.mp4"), (make(tmp_path, 0), "a.mp4"), (make(tmp_path), "a.flv")):
         assert copies.find(server.url(f"/{name}")) is None
-        await asyncio.sleep(0.2)
+        await over(copies)
         assert not (tmp_path / "copies").exists() or list((tmp_path / "copies").iterdir()) == []
     assert [path for path, _ in server.requests] == ["/a.mp4"]
 

@@ -16,6 +16,7 @@ from penstock.media.warming import watch_with
 from penstock.net import Policy
 from tests.e2e.nginx import Nginx
 from tests.http_peer import FORBIDDEN, HERE, Answer, Server
+from tests.patience import PATIENCE
 from tests.tls_front import TlsFront
 
 POLICY = Policy([ipaddress.ip_network("127.0.0.2/32")])
@@ -67,7 +68,7 @@ async def fails(wanted: Hold) -> str:
 async def ends(holding: "asyncio.Task[None]") -> str:
     """Why it is held no longer."""
     with pytest.raises((MediaError, AddressRefused)) as caught:
-        await asyncio.wait_for(holding, 20)
+        await asyncio.wait_for(holding, PATIENCE)
     return caught.value.message
 
 
@@ -108,17 +109,23 @@ async def test_viewers_of_a_warmed_nginx_edge_cost_the_origin_nothing(tmp_path: 
     ):
         watched = await watch(hold(edge.http_port, "127.0.0.1"))
         holding = asyncio.ensure_future(watched.hold())
+        await fetches(station, 3)
         assert station.fetched() == {"3.ts": 1, "4.ts": 1, "5.ts": 1}
         station.publish(2)
-        async with asyncio.timeout(20):
-            while len(station.fetched()) < 5:
-                await asyncio.sleep(0.05)
+        await fetches(station, 5)
         states = await asyncio.to_thread(visit, edge.http_url, range(3, 8), 100)
         assert states == {"HIT"}
         assert station.fetched() == {f"{number}.ts": 1 for number in range(3, 8)}
         assert watched.received > 5 * len(SEGMENT)
         watched.close("enough")
         assert await ends(holding) == "enough"
+
+
+async def fetches(station: Station, number: int) -> None:
+    """Wait until so many segments have been fetched; nginx writes its log when all is sent."""
+    async with asyncio.timeout(PATIENCE):
+        while len(station.fetched()) < number:
+            await asyncio.sleep(0.05)
 
 
 def visit(url: str, numbers: range, viewers: int) -> set[str]:

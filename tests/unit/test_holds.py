@@ -21,6 +21,7 @@ from penstock.net import Policy
 from tests.e2e.nginx import Nginx
 from tests.http_peer import FORBIDDEN, HERE, Answer, Server, redirect
 from tests.packets import AVC_HEADER, Clip, picture, sound
+from tests.patience import PATIENCE
 from tests.rtmp_peer import Arrival, Origin
 from tests.rtmp_wire import AUDIO, VIDEO, Message, flv_file
 from tests.tls_front import TlsFront
@@ -61,7 +62,7 @@ async def received(watched: Watched, size: int) -> asyncio.Task[None]:
     """Hold it until so many bytes more have come; returns the holding."""
     target = watched.received + size
     holding = asyncio.ensure_future(watched.hold())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while watched.received < target:
             assert not holding.done(), holding.exception()
             await asyncio.sleep(0.02)
@@ -71,7 +72,7 @@ async def received(watched: Watched, size: int) -> asyncio.Task[None]:
 async def reason(holding: asyncio.Task[None]) -> str:
     """Why it ended."""
     with pytest.raises(MediaError) as caught:
-        await asyncio.wait_for(holding, 20)
+        await asyncio.wait_for(holding, PATIENCE)
     return caught.value.message
 
 
@@ -98,14 +99,14 @@ async def test_nginx_keeps_a_viewer_that_sees_no_pings(tmp_path: Path) -> None:
     """It pings those to whom nothing flows; when media flows again, the viewer is still there."""
     async with Origin(MEDIA) as origin:
         pull = f"pull rtmp://127.0.0.1:{origin.port}/live;"
-        with Nginx(tmp_path, pull, rtmp="ping 500ms; ping_timeout 500ms;") as edge:
+        with Nginx(tmp_path, pull, rtmp="ping 1s; ping_timeout 2s;") as edge:
             watched = await watch_rtmp(EdgeDoor(POLICY, hold(edge.port)), Drain(), keep_alive=0.2)
             holding = await received(watched, 1)
             origin.stall()
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(4)  # longer than nginx waits
             origin.resume()
             before = watched.received
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while watched.received < before + 10_000:
                     assert not holding.done()
                     await asyncio.sleep(0.02)

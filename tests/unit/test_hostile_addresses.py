@@ -16,6 +16,7 @@ from penstock.media.ffmpeg import FfmpegSource
 from penstock.media.pump import Pump
 from penstock.media.rtsp import RtspRelay
 from tests.http_peer import FORBIDDEN, HERE, Server
+from tests.patience import PATIENCE
 from tests.unit.test_http_children import POLICY, SPELLINGS
 from tests.unit.test_rtsp import DESCRIBE, OK, camera, say
 
@@ -45,7 +46,7 @@ async def call(url: str, heard: socket.socket) -> str:
     source = FfmpegSource(get_ffmpeg_exe(), Children(), POLICY, pump, url)
     calling = asyncio.ensure_future(source.run(lambda _: None, lambda *_: None))
     hearing = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(heard, 1500))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.wait([calling, hearing], return_when=asyncio.FIRST_COMPLETED)
     reason = str(calling.exception()) if calling.done() else ""
     for task in (calling, hearing):

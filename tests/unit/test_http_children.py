@@ -25,6 +25,7 @@ from penstock.media.pump import Pump
 from penstock.net import Policy, authorities
 from tests.http_peer import HERE, Answer, Server, playlist, redirect
 from tests.media import clip, ffmpeg_exe
+from tests.patience import PATIENCE
 
 #: Ways to write an address whose last number is this one. The port is the same everywhere.
 SPELLINGS: dict[str, Callable[[int], str]] = {
@@ -97,7 +98,7 @@ async def server() -> AsyncIterator[Server]:
         yield running
 
 
-async def take(url: str, *, seconds: float = 15, pictures: int = 1, type_: int = VIDEO) -> tuple[int, str]:
+async def take(url: str, *, pictures: int = 1, type_: int = VIDEO) -> tuple[int, str]:
     """Take a source until it has brought so many pictures, or has failed: their number, and why it failed.
 
     `type_`: what to count instead of pictures.
@@ -115,7 +116,7 @@ async def take(url: str, *, seconds: float = 15, pictures: int = 1, type_: int =
     running = asyncio.ensure_future(source.run(lambda _: None, on_media))
     waiting = asyncio.ensure_future(enough.wait())
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
         reason = ""
         if running.done():

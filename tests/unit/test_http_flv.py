@@ -22,6 +22,7 @@ from tests.http_login import DigestGuard
 from tests.http_peer import FORBIDDEN, HERE, Answer, Server, head_of, redirect, unauthorized
 from tests.packets import Clip
 from tests.parts import require
+from tests.patience import PATIENCE
 from tests.rtmp_wire import cut, flv_file
 from tests.tls_front import TlsFront
 from tests.unit.test_http_children import SPELLINGS
@@ -62,7 +63,7 @@ async def take(url: str, policy: Policy = ALLOWED) -> tuple[Media, str]:
     pump, media = Pump(tick=0.005), Media()
     source = HttpFlvSource(policy, pump, no_file, url)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await source.run(lambda _: None, lambda *message: media.append(message))
     except (SourceError, AddressRefused) as error:
         return media, error.message

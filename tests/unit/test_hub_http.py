@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.rtmp_wire import flv_tags
 from tests.unit.house import CLIP, house, media, response
 
@@ -91,7 +92,7 @@ async def test_what_is_no_request_for_a_stream_is_answered_or_closed(request_: b
     async with house() as there:
         reader, writer = await there.http()
         writer.write(request_)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             try:
                 data = await reader.read()
             except ConnectionError:

@@ -8,6 +8,7 @@ import pytest
 
 from penstock.parent import keeper
 from penstock.parent.keeper import Keeper
+from tests.patience import PATIENCE
 
 SLEEPER = ["/bin/sh", "-c", "sleep 60"]
 
@@ -29,7 +30,7 @@ async def test_child_that_was_killed_and_does_not_go_is_not_well(kept: Keeper, m
         patch.setattr(subprocess.Popen, "send_signal", lambda _self, _number: None)
         child.signal(signal.SIGKILL)
     states = [kept.well]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while states[-1]:
             await asyncio.sleep(0.05)
             states.append(kept.well)

@@ -11,6 +11,7 @@ from penstock.errors import MediaError
 from penstock.media.pump import FAREWELL, MAX_DATA, SLICE
 from penstock.media.rtmp import chunk
 from tests import packets, rtmp_wire
+from tests.patience import PATIENCE
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Writer
 from tests.unit.wires import Wires
 
@@ -283,7 +284,7 @@ async def test_many_sockets_do_not_keep_the_loop_from_its_other_work() -> None:
         for peer in peers:
             peer.sock.sendall(Writer().write(Message(AUDIO, 0, packets.sound())))
         served = [0]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while served[-1] < len(peers):
                 await asyncio.sleep(0)
                 served.append(sum(len(peer.media) for peer in peers))

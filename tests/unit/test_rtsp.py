@@ -13,6 +13,7 @@ from penstock.errors import MediaError
 from penstock.media.rtsp import Message, Peer, RtspRelay
 from penstock.net import Policy
 from tests.http_peer import FORBIDDEN, HERE
+from tests.patience import PATIENCE
 
 POLICY = Policy([ipaddress.ip_network(f"{HERE}/32")])
 OK = "RTSP/1.0 200 OK\r\nCSeq: 1"
@@ -61,7 +62,7 @@ async def say(relay: RtspRelay, *requests: str) -> str:
     for request in requests:
         writer.write(f"{request.replace('URL', relay.url)}\r\nCSeq: 1\r\n\r\n".encode())
     writer.write_eof()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     writer.close()
     return answer.decode("latin-1")
@@ -103,7 +104,7 @@ async def test_publisher_reaches_its_server() -> None:
             await asyncio.sleep(0)
         writer.write(f"TEARDOWN {relay.url} RTSP/1.0\r\n\r\n".encode())
         end = f"TEARDOWN rtsp://{HERE}:{port}/a RTSP/1.0\r\n\r\n".encode()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not got.endswith(end):
                 await asyncio.sleep(0.01)
         writer.close()

@@ -17,6 +17,7 @@ from penstock.bus.life import Incarnation
 from penstock.bus.load import together
 from penstock.bus.local import RunSocket, RunSockets, hint_all
 from penstock.tasks.model import HubStatus, Load, Observed, SinkLoad, State
+from tests.patience import PATIENCE
 from tests.unit.making import observe
 
 Statuses = dict[int, Observed]
@@ -39,8 +40,8 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition, 5 s at most."""
-    async with asyncio.timeout(5):
+    """Wait for a condition."""
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -178,7 +179,7 @@ async def test_reader_that_does_not_read_is_dropped_and_holds_nobody_up(
             worker.show(*(observe(key, 1, at=at) for key in range(500)))
             await until(lambda at=at: (found := sockets.observed(499)) and found.at == at)  # type: ignore[misc]
     lazy.setblocking(True)
-    lazy.settimeout(5)
+    lazy.settimeout(PATIENCE)
     with lazy, suppress(ConnectionResetError):
         while lazy.recv(1 << 20):
             pass
@@ -191,7 +192,7 @@ async def test_nonsense_ends_that_connection_alone(run: Path, words: bytes) -> N
     async with watching(run) as sockets:
         with local._connect(run / f"{worker.life.id}.sock") as rude:
             await loop.sock_sendall(rude, words)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 with suppress(ConnectionResetError):
                     while await loop.sock_recv(rude, 4096):
                         pass

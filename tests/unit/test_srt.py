@@ -15,6 +15,7 @@ from penstock.media.child import Child, Children
 from penstock.media.conceal import conceal
 from penstock.media.direct import Srt
 from penstock.net import Policy
+from tests.patience import PATIENCE
 
 HERE = "127.0.0.2"
 POLICY = Policy([ipaddress.ip_network(f"{HERE}/32")])
@@ -102,12 +103,11 @@ time.sleep(60)
 
 
 async def shown(child: Child, secret: str) -> list[str]:
-    """The arguments of a child once the secret is not among them, for 5 s at most."""
+    """The arguments of a child once the secret is not among them."""
     path = Path(f"/proc/{child.pid}/cmdline")
-    for _ in range(500):
-        if (words := path.read_text().split("\0")) and secret not in words and "-p" in words:
-            break
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE):
+        while "-p" not in (words := path.read_text().split("\0")) or secret in words:
+            await asyncio.sleep(0.01)
     return words
 
 
