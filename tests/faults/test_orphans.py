@@ -20,16 +20,24 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
 while True:
     time.sleep(3600)
 """
+#: It has a child, besides, that is tied to nobody's life: so is each child of ours in its first moments.
+UNTIED = "import os; os.fork() == 0 and os.setsid()\nwhile True:"
 #: Seconds.
 GONE = 2.0
 
 
 @pytest.fixture
-def server(penstock_server: ServerFactory, tmp_path: Path) -> PenstockServer:
-    """A server whose worker runs three such children."""
+def program(tmp_path: Path) -> Path:
+    """What takes FFmpeg's place."""
     program = tmp_path / "ffmpeg"
     program.write_text(STUBBORN)
     program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def server(penstock_server: ServerFactory, program: Path) -> PenstockServer:
+    """A server whose worker runs three such children."""
     server = penstock_server(workers=1, env={"PENSTOCK_MEDIA_FFMPEG": str(program)})
     keys = server.account()
     cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
@@ -40,7 +48,7 @@ def server(penstock_server: ServerFactory, tmp_path: Path) -> PenstockServer:
 
 
 def children(server: PenstockServer) -> list[int]:
-    """What the processes of the server have started."""
+    """What its worker has started, and what these have."""
     parts = [server.process.pid, server.pid_of("api"), server.pid_of("hub"), *server.pids["workers"]]
     return [pid for pid in server.all_pids if pid not in parts and b"/ffmpeg" in command(pid)]
 
@@ -88,3 +96,14 @@ def test_orderly_end_leaves_no_child(server: PenstockServer) -> None:
     everything = server.all_pids
     assert server.stop() == 0
     assert not any(map(is_running, everything))
+
+
+def test_what_a_killed_worker_leaves_is_ended(server: PenstockServer, program: Path) -> None:
+    """The kernel ends only what has been tied to the worker's life."""
+    program.write_text(STUBBORN.replace("while True:", UNTIED))
+    kill_worker(server)
+    until(lambda: len(children(server)) == 6, what="the next worker's children have children")
+    left = children(server)
+    kill_worker(server)
+    until(lambda: not any(map(is_running, left)), within=GONE, what="they are gone")
+    until(lambda: not set(left) & set(server.all_pids), what="they are reaped")

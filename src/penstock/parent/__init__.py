@@ -22,6 +22,7 @@ from penstock.errors import ConfigError, PenstockError
 from penstock.parent import listening
 from penstock.parent.keeper import Keeper
 from penstock.parent.notify import Manager
+from penstock.parent.orphans import end_orphans
 
 log = structlog.get_logger()
 
@@ -132,6 +133,7 @@ class Parent:
         loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._restart_api)
+        end_orphans(lambda: [keeper.child.pid for keeper in self._all if keeper.child])
         if self._ready_file:
             self._ready_file.unlink(missing_ok=True)  # a killed server left it
         self._bury()
