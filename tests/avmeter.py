@@ -17,6 +17,8 @@ from tests.media import ffmpeg_exe
 BRIGHT, LOUD = 100.0, -30.0
 #: Seconds of dark or silence before a flash or beep is a new one.
 _PAUSE = 0.3
+#: A hole in the sound that the Timeline leaves (ms): one and a half frames of AAC at 48 kHz, and what FLV rounds off.
+UNFILLED = 33.0
 #: A beep further from a flash than this (ms) belongs to another one, or its own was cut.
 _APART = 450.0
 
