@@ -72,3 +72,26 @@ def test_an_output_stays_in_step_with_the_wall_through_many_losses(keeps_gop: bo
             assert -2000 <= output.lead - begun <= 1300
 
     scene.tell(story)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_process_missed_is_made_up_for(seed: int) -> None:
+    """It stood still, and the source's connection had ended long before it woke: the output has caught up when the
+    source comes back, however soon that is."""
+    scene = Scene(seed, formats=[Format()])
+    [origin] = scene.origins
+    origin.keeps_gop = True
+
+    async def story() -> None:
+        [output] = scene.watch.outputs.values()
+        begun = output.lead
+        worker = scene._worker
+        worker.loop.frozen = True
+        origin.drop()
+        await asyncio.sleep(9)
+        worker.loop.frozen = False
+        await asyncio.sleep(2)
+        assert -2000 <= output.lead - begun <= 1300
+        assert len(scene.watch.outputs) == 1
+
+    scene.tell(story)

@@ -10,7 +10,7 @@ from penstock.media.files.order import Place
 from penstock.media.files.player import Progress
 from penstock.media.intake import Candidate, Intake
 from penstock.media.lane import Lane
-from penstock.media.pace import Pace
+from penstock.media.pace import MOST_LAG, Pace
 from penstock.media.packet import Kind
 from penstock.media.plan import Plan, Playlist, Sink, SlateMode, Source
 from penstock.media.pump import Connection, Pump
@@ -274,6 +274,8 @@ class Relay:
             if self._lost_at is None:
                 self._lost_at = now
                 self._keep_pace(now)
+            if (lead := self.lead) is not None and lead < -MOST_LAG:
+                self._timeline.hold(self._due() or 0.0)
         self._elect()
 
     def _elect(self) -> None:
