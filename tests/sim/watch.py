@@ -96,7 +96,7 @@ class Output:
         self._last[type_] = time
         if near is None or time > near:
             self._newest = time
-            if now - self.moved_at > STEADY:
+            if near is None or now - self.moved_at > STEADY:
                 self.steady_since = now
             self.moved_at = now
         if self._first is None:
