@@ -19,6 +19,9 @@ from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
+#: `source.stall` for who tests something else, in seconds, and the product's own: as the source's rhythm says.
+PATIENT, FOLLOWING_RHYTHM = {"PENSTOCK_SOURCE_STALL": "10"}, {"PENSTOCK_SOURCE_STALL": "0"}
+
 PENSTOCK = Path(sys.executable).with_name("penstock")
 
 
@@ -66,6 +69,9 @@ def kill(pid: int) -> int:
 class PenstockServer:
     """One `penstock serve` on a DATA of its own, with an account. Ports are chosen by the system.
 
+    Its sources may be silent for longer than usual: those of a starved test are slow, not gone. A test of stalls says
+    `FOLLOWING_RHYTHM`.
+
     Args:
         folder: for DATA, the ready file and the log; DATA stays when the server goes.
         account: what `penstock account create demo --json` printed for this DATA.
@@ -85,7 +91,7 @@ class PenstockServer:
         self.data, self.ready_file, self.log_file = folder / "data", folder / "ready.json", folder / "server.log"
         self._accounts = {"demo": account}
         self.workers = workers
-        self._arguments, self._env, self._prefix = arguments, environment(**(env or {})), prefix
+        self._arguments, self._env, self._prefix = arguments, environment(**{**PATIENT, **(env or {})}), prefix
         self._ports = {"http": 0, "media": 0, "rtmp": 0}
         self._process: subprocess.Popen[bytes] | None = None
         self._ever_started: set[int] = set()

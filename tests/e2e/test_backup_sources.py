@@ -13,6 +13,7 @@ from tests.avmeter import UNFILLED, measure
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
+from tests.e2e.running import FOLLOWING_RHYTHM
 from tests.e2e.test_relay import assert_rising, destination, publishing
 from tests.e2e.test_slate import recorded
 from tests.gate import Gate
@@ -28,7 +29,7 @@ SEAM = 85
 @pytest.fixture
 def server(penstock_server: ServerFactory) -> PenstockServer:
     """A Penstock that returns soon."""
-    return penstock_server(workers=1, env={"PENSTOCK_SOURCE_RETURN_AFTER": "2"})
+    return penstock_server(workers=1, env={"PENSTOCK_SOURCE_RETURN_AFTER": "2"} | FOLLOWING_RHYTHM)
 
 
 class Show:

@@ -14,7 +14,7 @@ from tests.avmeter import measure
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
-from tests.e2e.running import is_running
+from tests.e2e.running import FOLLOWING_RHYTHM, is_running
 from tests.e2e.test_relay import assert_rising, decoded, publishing, well
 from tests.media import clip, counters, ffmpeg_exe, publish
 from tests.rtmp_peer import SinkThread
@@ -182,10 +182,13 @@ def test_source_that_is_no_media_says_so(cloud: Cloud, nginx: Nginx, sink: SinkT
 
 
 def test_child_that_is_killed_or_stopped_is_replaced(
-    cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: SinkThread
+    penstock_server: ServerFactory, nginx: Nginx, sink: SinkThread
 ) -> None:
     """The destination stays connected; the worker's own death ends its children, too."""
     package(nginx.www)
+    server = penstock_server(workers=1, env=FOLLOWING_RHYTHM)
+    keys = server.account()
+    cloud = Cloud(server.http, keys["secret_id"], keys["secret_key"])
     task_id = cloud.create(f"{nginx.http_url}/index.m3u8", sink.url)
     connection = publishing(sink)
 

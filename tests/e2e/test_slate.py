@@ -93,7 +93,7 @@ def test_viewers_of_nginx_see_camera_slate_and_camera_over_one_connection(
 ) -> None:
     """Sound and picture hold together, and no decoder complains.
 
-    One picture may be missing where the source is cut off among its B-frames.
+    Two pictures are missing where the source is cut off between a P-frame and the B-frames before it.
     """
     viewers = {"new": ffmpeg_exe(), "old": str(debian_ffmpeg())}
     with Nginx(tmp_path / "nginx") as nginx:
@@ -107,7 +107,7 @@ def test_viewers_of_nginx_see_camera_slate_and_camera_over_one_connection(
         for name, program in viewers.items():
             reading = measure(tmp_path / f"{name}.flv", ffmpeg=program)
             assert reading.errors == []
-            assert reading.picture_gap <= 81, str(reading)
+            assert reading.picture_gap <= 121, str(reading)
             assert reading.sound_gap <= UNFILLED, str(reading)
             assert len(reading.offsets) >= 3
             assert max(map(abs, reading.offsets)) <= 5, str(reading)
