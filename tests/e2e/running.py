@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -172,6 +173,10 @@ class PenstockServer:
     @property
     def log(self) -> str:
         return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def slowest_call(self) -> float:
+        """The longest that a call to the API has taken, in seconds, as the log says."""
+        return max(float(ms) for ms in re.findall(r"event=api\.call .* ms=(\S+)", self.log)) / 1000
 
     @property
     def ready(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
 from tests.e2e.running import FOLLOWING_RHYTHM, is_running
-from tests.e2e.test_relay import assert_rising, decoded, publishing, well
+from tests.e2e.test_relay import assert_paced, assert_rising, decoded, publishing, well
 from tests.media import clip, counters, ffmpeg_exe, publish
 from tests.rtmp_peer import SinkThread
 from tests.tls_front import TlsFront
@@ -84,8 +84,7 @@ def test_live_hls(cloud: Cloud, server: PenstockServer, nginx: Nginx, sink: Sink
     with publish(f"{nginx.url}/live/camera", "av"):
         until(lambda: len(list((nginx.www / "hls").glob("*.ts"))) > 4)
         task_id = assert_every_picture(cloud, f"{nginx.http_url}/hls/camera.m3u8", sink, tmp_path)
-        frames = sink.connections[0].frames[25:]
-        assert max(later.at - sooner.at for sooner, later in pairwise(frames)) < 0.5
+        assert_paced(sink.connections[0].frames[25:])
         [child] = until(lambda: children(server))
         arguments = Path(f"/proc/{child}/cmdline").read_bytes()
         assert b"camera" not in arguments

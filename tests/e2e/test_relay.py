@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def assert_rising(connection: Connection) -> None:
     for messages in (connection.frames, connection.sounds):
         times = [message.timestamp for message in messages]
         assert all(after > before for before, after in pairwise(times)), times
+
+
+def assert_paced(frames: Sequence[Arrival]) -> None:
+    """They come one by one, none half a second after another, but for two that a busy machine may hold up."""
+    assert sorted(later.at - sooner.at for sooner, later in pairwise(frames))[-3] < 0.5
 
 
 def decoded(connection: Connection, path: Path) -> list[int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import ServerFactory, until
-from tests.e2e.test_relay import assert_rising, decoded, publishing, well
+from tests.e2e.test_relay import assert_paced, assert_rising, decoded, publishing, well
 from tests.media import clip
 from tests.rtmp_peer import OriginThread, SinkThread
 from tests.tls_front import TlsFront
@@ -62,7 +61,7 @@ def test_every_picture_over_tls_in_both_directions(
     assert_rising(connection)
     numbers = decoded(connection, tmp_path / "out.flv")
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    assert max(later.at - sooner.at for sooner, later in pairwise(connection.frames[25:])) < 0.5
+    assert_paced(connection.frames[25:])
 
     peers.origin.call(peers.origin.peer.end)
     until(lambda: "source" in client.describe(task_id).ErrorInfo)

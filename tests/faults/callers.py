@@ -97,14 +97,11 @@ class Changer(Caller):
         self._doubtful: defaultdict[str, set[str | None]] = defaultdict(set)
         self._made: list[str] = []
         self.acknowledged = 0
-        #: The other answers, and the longest wait for one, in seconds.
+        #: The other answers.
         self.codes: set[str] = set()
-        self.slowest = 0.0
 
     def _change_one(self) -> None:
-        began = time.monotonic()
         self._turn(next(self._turns))
-        self.slowest = max(self.slowest, time.monotonic() - began)
 
     def _turn(self, turn: int) -> None:
         if turn % 5 == 0:

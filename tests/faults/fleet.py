@@ -33,8 +33,9 @@ class Delivery(NamedTuple):
 
     #: Pictures that never came.
     lost: int
-    #: When (s) the first picture came after the longest pause; None: there was no pause.
-    back_at: float | None
+    #: The longest time (s) without a picture, and when the first one came after it.
+    pause: float
+    back_at: float
     #: How often an older connection went on beside a newer one.
     doubles: int
 
@@ -132,11 +133,8 @@ class Fleet:
         shown = list(self._counter.shown[relay.name])[self._from[relay.name] :]
         numbers = {picture.number for picture in shown}
         pauses = [(after.at - before.at, after.at) for before, after in pairwise(shown)]
-        pause, back_at = max(pauses, default=(0.0, 0.0))
         return Delivery(
-            lost=max(numbers) - min(numbers) + 1 - len(numbers),
-            back_at=back_at if pause > GAP else None,
-            doubles=_returns(shown),
+            max(numbers) - min(numbers) + 1 - len(numbers), *max(pauses, default=(0.0, 0.0)), doubles=_returns(shown)
         )
 
 

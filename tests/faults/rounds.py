@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.e2e.running import is_running, until
 from tests.faults.callers import ACTIVE, Asker, Changer
-from tests.faults.fleet import OUTSIDE, Fleet, Relay
+from tests.faults.fleet import GAP, OUTSIDE, Delivery, Fleet, Relay
 
 #: Promised, in seconds: until what was hit delivers again; until nothing is left of a killed parent; from the next
 #: start until everything delivers. What stands still has to be found by the watchdog first.
@@ -95,7 +95,7 @@ class Round:
         return Cost(
             lost_elsewhere=max([0, *(found[relay].lost for relay in fleet.relays if relay not in carried)]),
             lost=max(delivery.lost for delivery in found.values()),
-            back=max([0.0, *(one.back_at - hit_at for one in found.values() if one.back_at is not None)]),
+            back=max(self._back(found[relay], hit_at if relay in carried else None) for relay in fleet.relays),
             promised=self._promised,
             truth=asker.right_since - hit_at,
             lies=len(asker.lies),
@@ -103,6 +103,13 @@ class Round:
             lost_changes=len(changer.lost()),
             double_runs=sum(delivery.doubles for delivery in found.values()),
         )
+
+    @staticmethod
+    def _back(found: Delivery, hit_at: float | None) -> float:
+        """After how many seconds media was back; where nothing was hit (None), how long it was away."""
+        if found.pause <= GAP:
+            return 0.0
+        return found.pause if hit_at is None else found.back_at - hit_at
 
     def _carried(self) -> set[Relay]:
         """The relays that lose something."""

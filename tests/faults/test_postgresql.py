@@ -17,8 +17,9 @@ from tests.media import clip
 from tests.postgresql import PostgresServer
 from tests.rtmp_peer import OriginThread, SinkThread
 
-#: Seconds within which a call is answered, whatever the database does; and without a picture, which would be a gap.
-PATIENCE, GAP = 10.0, 1.0
+#: Seconds within which a call is answered, whatever the database does; and without a picture: less than an outage
+#: would hold up a worker that waited for the database, more than a busy machine does.
+PATIENCE, GAP = 10.0, 3.0
 
 
 @pytest.fixture
@@ -32,14 +33,13 @@ def client(server: PenstockServer) -> Cloud:
     return Cloud(server.http, keys["secret_id"], keys["secret_key"])
 
 
-def code(call: Callable[[], object]) -> tuple[str, float]:
-    """The error code of a call, empty if it was carried out, and how long that took, in seconds."""
-    began = time.monotonic()
+def code(call: Callable[[], object]) -> str:
+    """The error code of a call; empty: it was carried out."""
     try:
         call()
     except TencentCloudSDKException as error:
-        return str(error.get_code()), time.monotonic() - began
-    return "", time.monotonic() - began
+        return str(error.get_code())
+    return ""
 
 
 class Changer:
@@ -51,8 +51,7 @@ class Changer:
         self.acknowledged = 0
 
     def change(self, comment: str) -> None:
-        answer, _ = code(lambda: self._cloud.modify(self._task_id, Comment=comment))
-        if answer:
+        if code(lambda: self._cloud.modify(self._task_id, Comment=comment)):
             self.possible.add(comment)
         else:
             self.possible = {comment}
@@ -85,7 +84,7 @@ def test_an_outage_stops_no_stream_and_loses_nothing_acknowledged(
         "stop": (postgres_server.stop, postgres_server.start),
         "freeze": (postgres_server.freeze, postgres_server.thaw),
     }[how]
-    cloud, answers = client(server), list[tuple[str, float]]()
+    cloud, answers = client(server), set[str]()
     with OriginThread(clip("av")) as origin, SinkThread() as sink:
         task_id = cloud.create(origin.url, f"{sink.url}?key=hush")
         sink.until(lambda: len(sink.connections) == 1 and len(sink.connections[0].frames) > 50)
@@ -101,8 +100,8 @@ def test_an_outage_stops_no_stream_and_loses_nothing_acknowledged(
                 server.kill("worker", server.pids["workers"].index(dead))
                 until(lambda: server.get("/readyz")[0] == 503, what="the server says that it is not ready")
                 while time.monotonic() < went + seconds:
-                    answers.append(code(lambda: cloud.describe(task_id)))
-                    answers.append(code(lambda: cloud.create(origin.url, "rtmp://127.0.0.1:1/live/never")))
+                    answers.add(code(lambda: cloud.describe(task_id)))
+                    answers.add(code(lambda: cloud.create(origin.url, "rtmp://127.0.0.1:1/live/never")))
                     time.sleep(0.2)
                 assert server.get("/healthz")[0] == 200
             finally:
@@ -112,8 +111,8 @@ def test_an_outage_stops_no_stream_and_loses_nothing_acknowledged(
 
         until(lambda: server.get("/readyz")[0] == 200, what="the server is ready again")
         server.until_replaced(dead)
-        assert {answer for answer, _ in answers} == {"InternalError"}
-        assert max(took for _, took in answers) < PATIENCE
+        assert answers == {"InternalError"}
+        assert server.slowest_call() < PATIENCE
         assert cloud.describe(task_id).Comment in changer.possible
         task: Any = server.task(task_id, "first")
         assert (task["owner"], task["epoch"]) == (owner, 1)
