@@ -121,8 +121,8 @@ class Fleet:
         yield
         done_at = time.monotonic()
         until(lambda: self.delivers(done_at), what="all deliver")
-        found = {relay.name: self.delivery(relay) for relay in self.relays}
-        assert {name: delivery.lost for name, delivery in found.items() if delivery.lost} == {}
+        lost = {relay: self.delivery(relay).lost for relay in self.relays if self.delivery(relay).lost}
+        assert not lost, (lost, [self.server.task(relay.task_id)["events"] for relay in lost])
 
     def mark(self) -> None:
         """`delivery` looks at what came from now on."""
