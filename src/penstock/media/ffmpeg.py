@@ -13,6 +13,7 @@ from penstock.media.flv import FlvChunks
 from penstock.media.posing import Posing
 from penstock.media.proxy import HttpProxy
 from penstock.media.pump import Connection, OnMessage, Pump
+from penstock.media.readrate import PacedFlv
 from penstock.media.rtsp import RtspRelay
 from penstock.net import Policy
 
@@ -120,12 +121,14 @@ async def take(
     connected: Callable[[Connection], None],
     on_media: OnMessage,
     *,
+    paced: bool = False,
     secrets: Sequence[str] = (),
     hear: Callable[[bytes], None] | None = None,
 ) -> Ending:
     """Run a child that writes FLV, and have the pump take it. Raise `MediaError` if it cannot be started.
 
-    `connected` is called once there is something; `secrets` are concealed; `hear` takes what the child says.
+    `connected` is called once there is something. Of one that is `paced`, media is taken no sooner than it is due.
+    `secrets` are concealed; `hear` takes what the child says.
     """
     async with children.run(argv, hear=hear) as child:
         conceal(child, secrets)
@@ -136,7 +139,8 @@ async def take(
             return Ending(None, f"no media within {PATIENCE} s")
         except MediaError as error:
             return Ending(None, error.message)
-        connection = pump.add(child.sock, FlvChunks(), on_media=on_media)
+        wire = PacedFlv(pump, child.sock) if paced else child.sock
+        connection = pump.add(wire, FlvChunks(), on_media=on_media)
         connected(connection)
         try:
             reason = await connection.wait_closed()
@@ -163,12 +167,14 @@ class FfmpegSource(FfmpegLeaf):
     async def run(self, connected: Callable[[Connection], None], on_media: OnMessage) -> None:
         """Take media until it ends; always raises `SourceError`."""
         scheme = urlsplit(self._url).scheme
-        pace = ["-readrate", "1"] if scheme in ("http", "https") else []
+        paced = scheme in ("http", "https")
         try:
             door, options = OPEN[scheme](self._policy, self._children.posing, self._url)
             async with door:
-                argv = command(self._program, [*options, *pace, "-i", door.url])
-                ending = await take(self._children, self._pump, argv, connected, on_media, secrets=door.secrets)
+                argv = command(self._program, [*options, "-i", door.url])
+                ending = await take(
+                    self._children, self._pump, argv, connected, on_media, paced=paced, secrets=door.secrets
+                )
         except MediaError as error:
             raise SourceError(error.message) from error
         raise SourceError(door.failure or door.explain(ending.reason.removeprefix(PREAMBLE)))
