@@ -47,6 +47,12 @@ def delivers(cloud: Cloud, task_id: str) -> bool:
     return test_relay.well(cloud, task_id) and cloud.run_status(task_id) == "active"
 
 
+def told(server: PenstockServer, task_id: str, event: str, words: str) -> bool:
+    """Whether a task's history has an event with these words."""
+    lines = server.command("task", "logs", task_id).stdout.splitlines()
+    return any(event in line and words in line for line in lines)
+
+
 def until_recorded(path: Path, size: int = ENOUGH) -> None:
     """Wait for so many bytes."""
     until(lambda: path.exists() and path.stat().st_size >= size, what=f"{path.name} grows")
@@ -126,9 +132,15 @@ def test_destination_that_cannot_be_had_says_why(cloud: Cloud, origin: OriginThr
             assert cloud.run_status(task_id) == "inactive"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, "it was ended by SIGKILL"),
+        (signal.SIGSTOP, "the destination takes nothing any more: no media has reached it for 10 s"),
+    ],
+)
 def test_child_that_dies_or_stands_still_is_replaced(
-    cloud: Cloud, server: PenstockServer, origin: OriginThread, tmp_path: Path, number: int
+    cloud: Cloud, server: PenstockServer, origin: OriginThread, tmp_path: Path, number: int, said: str
 ) -> None:
     """And the death of the worker is that of its child."""
     port = free_udp_port()
@@ -142,9 +154,7 @@ def test_child_that_dies_or_stands_still_is_replaced(
             until(lambda: cloud.run_status(task_id) == "inactive", what="Describe says that nothing moves")
         until(lambda: not is_running(child), what="the child is gone")
         until(lambda: delivers(cloud, task_id))
-        if number == signal.SIGKILL:
-            said = "it was ended by SIGKILL"
-            until(lambda: said in server.command("task", "show", task_id).stdout, what="the history says why")
+        until(lambda: told(server, task_id, "sink.lost", said), what="the history says why")
         [child] = children(server)
         server.kill("worker")
         with suppress(ProcessLookupError):
