@@ -26,7 +26,9 @@ def step(tmp_path: Path) -> Step:
     file.write_text("+0\n")
 
     def step(seconds: int) -> None:
-        file.write_text(f"{seconds:+d}\n")
+        new = file.with_name("new")  # nobody shall read half a time
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(file)
 
     return step
 
