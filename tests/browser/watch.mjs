@@ -15,6 +15,9 @@ const OPTIONS = [
   "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
 ];
 
+// How long the browser may take for a step, in milliseconds.
+const PATIENCE = 60_000;
+
 // In the page: begin to play.
 function start([name, url]) {
   document.body.style.cssText = "margin:0;background:black";
@@ -54,9 +57,10 @@ const site = createServer((_, response) => {
   response.setHeader("Content-Type", "text/html").end("<!doctype html>");
 });
 await new Promise((listening) => site.listen(0, "127.0.0.1", listening));
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: OPTIONS });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: OPTIONS, timeout: PATIENCE });
 try {
   const page = await browser.newPage({ viewport: { width: 640, height: 360 } });
+  page.setDefaultTimeout(PATIENCE);
   await page.goto(`http://127.0.0.1:${site.address().port}/`);
   await page.addScriptTag({ path: require.resolve(library) });
   await page.evaluate(start, [name, url]);

@@ -51,7 +51,7 @@ def test_hls_js_plays_on_through_a_change_of_source(
 ) -> None:
     """HLS that nginx-rtmp makes of what the task pushes to it; the other source has another size and rate."""
     folder = tmp_path / "nginx"
-    hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 10s;"
+    hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 30s;"
     with Nginx(folder, hls, "add_header Access-Control-Allow-Origin *;") as nginx:
         task_id = cloud.create(origin.url, f"{nginx.url}/live/web")
         until((nginx.www / "web.m3u8").exists)
@@ -77,7 +77,7 @@ def test_a_channel_plays_on_from_file_to_file(
     mpegts.js 1.8.2 takes up to two pictures before a new header for some behind it; a keyframe among them stops it.
     """
     folder = tmp_path / "nginx"
-    hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 10s;"
+    hls = f"hls on; hls_path {folder}/www; hls_fragment 1s; hls_playlist_length 30s;"
     with Nginx(folder, hls, "add_header Access-Control-Allow-Origin *;") as nginx:
         for name in names:
             shutil.copy(file(name, "mp4", 3), nginx.www / f"{name}.mp4")

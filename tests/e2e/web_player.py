@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from tests.clients.programs import MADE, ROOT
 from tests.parts import require
+from tests.patience import PATIENCE
 
 
 class WebPlayer:
@@ -43,7 +44,7 @@ class WebPlayer:
         assert self._process.stdin is not None
         with self._process:
             self._process.stdin.close()
-            self._reading.join(20)
+            self._reading.join(PATIENCE)
         assert self._process.returncode == 0
 
     @property
