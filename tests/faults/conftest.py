@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import data_with_account, penstock_server
-from tests.e2e.running import FOLLOWING_RHYTHM, PenstockServer
+from tests.e2e.running import PenstockServer
 from tests.faults.fleet import Fleet
 
 __all__ = ["data_with_account", "penstock_server"]
@@ -24,7 +24,7 @@ def fleet(
     template, account = data_with_account
     folder = tmp_path_factory.mktemp("fleet")
     shutil.copytree(template, folder / "data")
-    settings = {"PENSTOCK_API_RATE_LIMIT": "0", "PENSTOCK_SERVER_WATCHDOG": str(request.param)} | FOLLOWING_RHYTHM
+    settings = {"PENSTOCK_API_RATE_LIMIT": "0", "PENSTOCK_SERVER_WATCHDOG": str(request.param)}
     server = PenstockServer(folder, account, env=settings)
     try:
         with Fleet(server.start(), watchdog=request.param) as fleet:
