@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,8 @@ from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
+#: Promised: by how many seconds a process outlives its parent at most.
+GONE = 2.0
 #: `source.stall` for who tests something else, in seconds, and the product's own: as the source's rhythm says.
 PATIENT, FOLLOWING_RHYTHM = {"PENSTOCK_SOURCE_STALL": "10"}, {"PENSTOCK_SOURCE_STALL": "0"}
 
@@ -55,6 +57,16 @@ def is_running(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
+
+
+def leave() -> float:
+    """By how much a promise in seconds is stretched now: the work that waits for each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
+def until_gone(pids: Collection[int]) -> None:
+    """Wait until none of these processes runs: their parent is dead, and they may outlive it by `GONE` seconds."""
+    until(lambda: not any(map(is_running, pids)), within=GONE * leave(), what=f"{pids} are gone with their parent")
 
 
 def kill(pid: int) -> int:

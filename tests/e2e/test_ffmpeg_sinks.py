@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.avmeter import measure
 from tests.e2e import test_relay
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, until
-from tests.e2e.running import is_running
+from tests.e2e.running import is_running, until_gone
 from tests.e2e.test_http_sources import children, server
 from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
 from tests.media import counters, ffmpeg_exe, free_udp_port
@@ -157,5 +157,4 @@ def test_child_that_dies_or_stands_still_is_replaced(
         until(lambda: told(server, task_id, "sink.lost", said), what="the history says why")
         [child] = children(server)
         server.kill("worker")
-        with suppress(ProcessLookupError):
-            until(lambda: not is_running(child), within=2, what="the child has gone with its worker")
+        until_gone([child])

@@ -14,7 +14,7 @@ from tests.avmeter import measure
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
-from tests.e2e.running import FOLLOWING_RHYTHM, is_running
+from tests.e2e.running import FOLLOWING_RHYTHM, is_running, until_gone
 from tests.e2e.test_relay import assert_paced, assert_rising, decoded, publishing, well
 from tests.media import clip, counters, ffmpeg_exe, publish
 from tests.rtmp_peer import SinkThread
@@ -206,7 +206,7 @@ def test_child_that_is_killed_or_stopped_is_replaced(
 
     [child] = children(server)
     server.kill("worker")
-    until(lambda: not is_running(child), within=2, what="the child has gone with its worker")
+    until_gone([child])
     again = publishing(sink, number=2)
     assert again.frames
     assert len(children(server)) == 1

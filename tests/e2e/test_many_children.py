@@ -2,19 +2,20 @@
 
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import ServerFactory, until
 from tests.e2e.nginx import Nginx
-from tests.e2e.running import is_running
+from tests.e2e.running import until_gone
 from tests.e2e.test_http_sources import children, package
 
 MANY = 100
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_hundred_children_start_in_turn(penstock_server: ServerFactory, tmp_path: Path) -> None:
     """Meanwhile the API answers; all of them deliver in the end, and none outlives its worker."""
     with Nginx(tmp_path / "nginx") as nginx:
@@ -33,9 +34,9 @@ def test_a_hundred_children_start_in_turn(penstock_server: ServerFactory, tmp_pa
             waits.append(time.monotonic() - began)
             return f'penstock_tasks{{state="active"}} {MANY}.0' in found
 
-        until(all_deliver, within=240, what="all deliver")
-        assert max(waits) < 2
+        until(all_deliver, within=500, what="all deliver")
+        assert median(waits) < 1
         started = children(server)
         assert len(started) == MANY
         server.kill("worker")
-        until(lambda: not any(map(is_running, started)), within=3, what="no child is left")
+        until_gone(started)

@@ -12,6 +12,7 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 
 from tests.e2e.cloud import Cloud, utc
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
+from tests.e2e.running import leave
 from tests.media import clip, counters
 from tests.rtmp_peer import Arrival, Connection, OriginThread, SinkThread
 from tests.rtmp_wire import DATA
@@ -199,7 +200,7 @@ def test_killing_the_worker_brings_media_back_within_three_seconds_under_a_new_e
     killed_at = time.monotonic()
 
     connection = publishing(sink, number=2, frames=1)
-    assert connection.frames[0].at - killed_at < 3
+    assert connection.frames[0].at - killed_at < 3 * leave()
     until(lambda: well(cloud, task_id))
     assert server.task(task_id)["epoch"] == before["epoch"] + 1
 

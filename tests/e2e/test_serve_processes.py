@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import PenstockServer, ServerFactory
-from tests.e2e.running import PENSTOCK, ask, environment, is_running, penstock, until
+from tests.e2e.running import PENSTOCK, ask, environment, is_running, penstock, until, until_gone
 from tests.patience import PATIENCE
 
 #: A handshake's first byte and random part, to which an RTMP server answers with its own.
@@ -143,7 +143,7 @@ def test_no_child_outlives_its_parent(penstock_server: ServerFactory, stopped: s
         os.kill(server.pid_of(stopped), signal.SIGSTOP)
     server.process.kill()
     server.process.wait()
-    until(lambda: not any(map(is_running, pids)), within=2, what="all children are gone")
+    until_gone(pids)
 
 
 def test_killed_server_starts_again_on_the_same_ports(penstock_server: ServerFactory) -> None:

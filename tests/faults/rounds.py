@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.e2e.running import is_running, until
+from tests.e2e.running import is_running, leave, until, until_gone
 from tests.faults.callers import ACTIVE, Asker, Changer
 from tests.faults.fleet import GAP, OUTSIDE, Delivery, Fleet, Relay
 
-#: Promised, in seconds: until what was hit delivers again; until nothing is left of a killed parent; from the next
-#: start until everything delivers. What stands still has to be found by the watchdog first.
-BACK, GONE, START = 3.0, 2.0, 5.0
+#: Promised, in seconds: until what was hit delivers again; from the next start until everything delivers. What stands
+#: still has to be found by the watchdog first.
+BACK, START = 3.0, 5.0
 #: A process that has lived so long is replaced at once, in seconds.
 HEALTHY = 10.0
 #: Nobody sees to a parent that stands still; it does so for some seconds.
@@ -127,7 +127,7 @@ class Round:
         hit_at = time.monotonic()
         if Fault("kill", "parent") in self._faults:
             self._server.process.wait()
-            until(lambda: not any(map(is_running, self._pids.values())), within=GONE, what="no child is left")
+            until_gone(self._pids.values())
             hit_at, self._promised = time.monotonic(), START
             self._server.start()
             return hit_at
@@ -149,7 +149,7 @@ def age(pid: int) -> float:
 
 def judge(cost: Cost, *, patience: float) -> None:
     """Hold the promises; those in seconds times `patience`, and times the work that waits for each of the cores."""
-    patience *= max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    patience *= leave()
     assert (cost.lost_elsewhere, cost.lies, cost.lost_changes, cost.double_runs) == (0, 0, 0, 0), cost
     assert cost.changes > 0, cost
     assert cost.back <= cost.promised * patience, cost

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory
-from tests.e2e.running import is_running, until
+from tests.e2e.running import is_running, until, until_gone
 
 #: In the place of FFmpeg: it listens to nobody, reads nothing, writes nothing, and never ends by itself.
 STUBBORN = f"""#!{sys.executable} -IS
@@ -22,8 +22,6 @@ while True:
 """
 #: It has a child, besides, that is tied to nobody's life: so is each child of ours in its first moments.
 UNTIED = "import os; os.fork() == 0 and os.setsid()\nwhile True:"
-#: Seconds.
-GONE = 2.0
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def test_no_child_outlives_its_parent(server: PenstockServer, harm: Callable[[Pe
     everything, started = server.all_pids, children(server)
     harm(server)
     doomed = everything if server.process.poll() is not None else started
-    until(lambda: not any(map(is_running, doomed)), within=GONE, what="they are gone")
+    until_gone(doomed)
     if doomed is started:
         until(lambda: len(children(server)) == 3, what="the next worker has started its own")
 
@@ -105,5 +103,5 @@ def test_what_a_killed_worker_leaves_is_ended(server: PenstockServer, program: P
     until(lambda: len(children(server)) == 6, what="the next worker's children have children")
     left = children(server)
     kill_worker(server)
-    until(lambda: not any(map(is_running, left)), within=GONE, what="they are gone")
+    until_gone(left)
     until(lambda: not set(left) & set(server.all_pids), what="they are reaped")
