@@ -34,9 +34,9 @@ def settled(source: Standby) -> Standby:
     return source
 
 
-def comes_in(source: Standby, lead: float) -> list[Sent] | None:
+def comes_in(source: Standby, lead: float, *, opportune: bool = False) -> list[Sent] | None:
     """The media with which a source goes on air; None: it does not now."""
-    at = source.entrance(lead)
+    at = source.entrance(lead, opportune=opportune)
     return None if at is None else [(kind, time) for _, time, _, kind in source.release(at) if kind in (K, P, S)]
 
 
@@ -68,8 +68,15 @@ def test_a_keyframe_that_has_just_come_is_always_taken() -> None:
 
 def test_the_first_keyframe_that_is_new_enough_is_taken() -> None:
     """Of a server that keeps more than a GOP; clocks may wrap meanwhile."""
-    source = burst((K, -2000), (P, -1000), (K, -500), (P, 0), (P, 400))
-    assert comes_in(source, lead=0) == [(K, 2**32 - 500), (P, 0), (P, 400)]
+    source = burst((K, -2000), (P, -1000), (K, -500), (P, -460), (P, 300))
+    assert comes_in(source, lead=0) == [(K, 2**32 - 500), (P, 2**32 - 460), (P, 300)]
+
+
+def test_what_is_shown_of_the_newest_picture_and_the_one_that_may_come_at_once_count() -> None:
+    """A thousand switches that forgot them would be ahead by more than they may."""
+    source = burst((H, 0), (K, 0), *((P, time) for time in range(40, 921, 40)))
+    assert source.entrance(0) == 0
+    assert source.entrance(1) is None
 
 
 def test_without_pictures_sound_is_taken() -> None:
@@ -134,19 +141,31 @@ def test_no_more_than_the_newest_gop_is_kept_and_none_that_is_too_large(gop: int
 def test_a_jump_of_the_clock_makes_nothing_older(step: int) -> None:
     """It says nothing of when its media was made."""
     source = burst((H, 0), (K, 0), (P, 40), (P, 80 + step))
-    assert source.entrance(MAX_LEAD - 70) is None
-    assert source.entrance(MAX_LEAD - 90) == 0
+    assert source.entrance(MAX_LEAD - 150) is None
+    assert source.entrance(MAX_LEAD - 170) == 0
 
 
 def test_what_comes_after_a_pause_may_be_a_backlog() -> None:
     """Its first keyframe is as old as all that comes with it."""
     source = burst((H, 0), (K, 0), (P, 40))
-    assert source.unsettle()
-    assert not source.unsettle()
-    for time in range(2000, 9000, 40):
+    assert source.unsettle(2000)
+    assert not source.unsettle(2000)
+    for time in range(2000, 8900, 40):
         give(source, (K if time % 2000 == 0 else P, time))
         assert source.entrance(-math.inf) is None
     assert comes_in(settled(source), lead=0)[0] == (K, 8000)  # type: ignore[index]
+
+
+def test_a_keyframe_of_the_burst_that_is_over_has_just_come() -> None:
+    """A source that always sends so would never come in else, once the output is ahead; an older one is none."""
+    source = burst((H, 0), (K, 0), *((P, time) for time in range(40, 281, 40)))
+    source.unsettle(300)
+    settled(give(source, (P, 320), (P, 360)))
+    assert source.entrance(MAX_LEAD, opportune=True) is None
+    source.unsettle(300)
+    settled(give(source, (P, 640), (K, 680), (P, 720)))
+    assert source.entrance(MAX_LEAD) is None
+    assert comes_in(source, lead=MAX_LEAD, opportune=True) == [(K, 680), (P, 720)]
 
 
 def test_sound_that_waits_for_a_keyframe_is_not_kept_for_long() -> None:

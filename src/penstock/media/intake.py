@@ -179,7 +179,7 @@ class Intake:
         flowing = self.supervisor.state is NodeState.FLOWING
         ready = self.supervisor.connection is not None and not self._failed
         if lead is not None:
-            ready = ready and self._standby.entrance(lead) is not None
+            ready = ready and self._entrance(lead) is not None
         return Standing(
             id=self.node.id,
             flowing_since=self.supervisor.flowing_since if flowing else None,
@@ -201,7 +201,10 @@ class Intake:
     def go_on_air(self, lead: float | None) -> list[Entry]:
         """What comes next goes out. Return what goes before it: headers, and what was kept since the entrance."""
         self.on_air = True
-        return self._standby.release(0 if lead is None else self._standby.entrance(lead))
+        return self._standby.release(0 if lead is None else self._entrance(lead))
+
+    def _entrance(self, lead: float) -> int | None:
+        return self._standby.entrance(lead, opportune=self._is_moment)
 
     def stand_by(self) -> None:
         """Another has come on air."""
@@ -238,7 +241,8 @@ class Intake:
             self._output.push(type_, timestamp, payload, kind)
             return
         before, self._taken_at = self._taken_at, self._loop.time()
-        if self._taken_at - before > PAUSE and self._standby.unsettle():
+        pause = self._taken_at - before
+        if pause > PAUSE and self._standby.unsettle(pause * 1000):
             self._loop.call_later(LOOK_EVERY, self._settle, self._standby)
         if self._standby.take(type_, timestamp, payload, kind):
             self._offer()

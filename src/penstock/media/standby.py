@@ -49,10 +49,14 @@ class Standby:
         self._newest: dict[int, int] = {}
         self._span = 0
         self._looks = 0
+        #: How much of what came last was due while nothing came, in ms.
+        self._owed = 0.0
 
-    def unsettle(self) -> bool:
-        """What comes next may be much at once: how old it is will be known when it is over. Say whether that is new."""
+    def unsettle(self, pause: float) -> bool:
+        """Nothing has come for `pause` ms, so what comes now may be much at once: how old it is will be known when that
+        is over. Say whether this is new."""
         was, self._settled = self._settled, False
+        self._owed = min(pause, MAX_LEAD)
         self._trim()
         self._first = {}
         self._span = self._looks = 0
@@ -138,16 +142,20 @@ class Standby:
         self._settled = paced or self._looks == _LOOKS or self.size > GOP_BYTES
         return self._settled
 
-    def entrance(self, lead: float) -> int | None:
+    def entrance(self, lead: float, *, opportune: bool = False) -> int | None:
         """Return at which of the messages kept the source could come in now; None: at none of them.
 
         It is the first keyframe (without pictures: sound) that leaves the output, now `lead` ms ahead of the wall, at
-        most `MAX_LEAD` ahead of it, or one that has just come.
+        most `MAX_LEAD` ahead of it, or one that has just come: with the newest message, or, of a source that sends in
+        bursts, with the one that is over now (`opportune`). The newest picture lasts, and the next may be due at once:
+        those two count.
         """
         if not self._settled:
             return None
-        wanted, newest = self._beginning, self._newest.get(self._leading, 0)
-        most = max(MAX_LEAD - lead, _ROUNDING)
+        leading = self._leading
+        wanted, newest = self._beginning, self._newest.get(leading, 0)
+        just_come = max(self._owed, _ROUNDING) if opportune else _ROUNDING
+        most = max(MAX_LEAD - 2 * self.clocks[leading].step - lead, just_come)
         for at, (time, entry) in enumerate(self._media):
             if entry[3] is wanted and max(0, newest - time) <= most:
                 return at
