@@ -134,6 +134,20 @@ def test_an_output_stays_in_step_through_a_thousand_switches(gops: tuple[int, in
     assert max(stage.leads) <= MOST_LEAD
 
 
+def test_a_backup_is_seen_in_the_tick_that_sees_the_source_end() -> None:
+    """Its pictures do not wait for the one after."""
+    stage = Stage(10, backup=replace(LIGHT, gop=6))
+
+    async def story() -> None:
+        lost_at = stage.clock.now
+        lost(stage.source, "close", stage)
+        while stage.output.encoder is not stage.backup.encoder:
+            await asyncio.sleep(0.001)
+        assert stage.clock.now - lost_at <= 1.5 * stage.tick
+
+    stage.tell(story)
+
+
 def test_a_source_that_sends_in_bursts_returns_however_far_the_output_is_ahead() -> None:
     """Its keyframes come with what follows them, never alone."""
     stage = Stage(11, replace(LIGHT, gop=5), LIGHT)

@@ -333,6 +333,7 @@ class Relay:
         self.on_air_since = self._loop.time()
         for entry in entries:
             self.push(*entry)
+        self._stream.flush()  # the audience has waited long enough: not for the next tick, too
         self.switches.begin(chosen.id, cause, self._moved_at)
         self._tell_switch()
 
