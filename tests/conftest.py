@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import proofs
 from tests.faults import table
@@ -57,8 +57,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Say that there is no event loop, or pytest-asyncio makes one to put back that nobody closes."""
     asyncio.set_event_loop(None)
-    # A busy machine is no failure.
-    settings.register_profile("penstock", deadline=None)
+    # A busy machine is no failure; and CI says whether a change is sound, while examples are found elsewhere.
+    settings.register_profile(
+        "penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+    )
     settings.load_profile("penstock")
 
 

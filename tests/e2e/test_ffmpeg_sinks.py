@@ -26,6 +26,10 @@ __all__ = ["server"]
 ENOUGH = 250_000
 
 
+#: How long SRT waits for what is late, in ms, before it goes on without: longer than a busy machine holds it up.
+LATENCY = 2000
+
+
 @contextmanager
 def recorder(path: Path, *source: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Keeps what it receives as MPEG-TS, until it ends or the block does; what it says is in ``….log``."""
@@ -76,7 +80,7 @@ def test_srt_destination_with_a_passphrase(
     """Describe counts what the child took; a Delete ends the connection, and the child."""
     port, record = free_udp_port(), tmp_path / "srt.ts"
     with recorder(record, *srt_listener(port, "-passphrase", "0123456789")) as receiver:
-        url = f"srt://127.0.0.1:{port}?streamid=#!::r=live/s1,m=publish&passphrase=0123456789&latency=200"
+        url = f"srt://127.0.0.1:{port}?streamid=#!::r=live/s1,m=publish&passphrase=0123456789&latency={LATENCY}"
         task_id = cloud.create(origin.url, url)
         until_recorded(record)
         until(lambda: delivers(cloud, task_id))

@@ -249,7 +249,7 @@ def test_the_end_time_ends_the_media_in_order(cloud: Cloud, origin: OriginThread
     task_id = cloud.create(origin.url, destination(sink))
     connection = publishing(sink)
 
-    cloud.modify(task_id, EndTime=utc(3))
+    cloud.modify(task_id, EndTime=utc(5))
 
     sink.until(lambda: connection.unpublished)
     assert len(sink.connections) == 1

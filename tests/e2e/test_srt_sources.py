@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, until
+from tests.e2e.test_ffmpeg_sinks import LATENCY
 from tests.e2e.test_http_sources import assert_every_picture, children, server
 from tests.media import clip, ffmpeg_exe, free_udp_port
 from tests.rtmp_peer import SinkThread
@@ -50,12 +51,12 @@ def arguments(server: PenstockServer) -> bytes:
 
 def test_encrypted_stream_by_its_name(cloud: Cloud, server: PenstockServer, sink: SinkThread, tmp_path: Path) -> None:
     with encoder() as port:
-        url = f"srt://127.0.0.1:{port}?mode=caller&streamid=#!::r=live/s1,m=request&passphrase={ESCAPED}&latency=200"
+        url = f"srt://127.0.0.1:{port}?mode=caller&streamid=#!::r=live/s1,m=request&passphrase={ESCAPED}&latency={LATENCY}"
         task_id = assert_every_picture(cloud, url, sink, tmp_path, pictures=275)
         seen = arguments(server)
         assert PASSPHRASE.encode() not in seen
         assert b"live/s1" not in seen
-        assert b"-latency\x00200000\x00" in seen
+        assert f"-latency\0{LATENCY * 1000}\0".encode() in seen
         shown = server.command("task", "show", task_id).stdout
         assert "SRT is spoken by FFmpeg" in shown
         assert "live/s1" not in shown

@@ -103,7 +103,7 @@ def test_media_and_calls_go_on_and_tasks_begin_and_end_by_the_new_time(
             assert history(fleet, old)[-1] == "task.modified"
             replaced = fleet.server.kill("api")
             fleet.server.until_replaced(replaced)
-            assert fleet.is_active()
+            until(fleet.is_active, what="the API says that they run")
             assert fleet.cloud.describe(old.task_id).Comment == "later"
     assert "has died" in fleet.server.log
     assert "wedged" not in fleet.server.log

@@ -58,7 +58,7 @@ def test_full_disk_stops_no_stream_and_loses_nothing_acknowledged(server_on_a_sm
             until(lambda: changer.codes, what="a change is refused")
             full_at, before = time.monotonic(), changer.acknowledged
             until(lambda: server.get("/readyz")[0] == 503, what="the server says that it is not ready")
-            assert fleet.is_active()
+            until(fleet.is_active, what="the API says that they run")
             until(lambda: time.monotonic() > full_at + 4)
             (server.data / "filler").unlink()
             until(lambda: changer.acknowledged > before + 5, what="changes are made again")
@@ -83,7 +83,7 @@ def test_locked_database_stops_no_stream_and_loses_nothing_acknowledged(
                 other.execute("BEGIN EXCLUSIVE")
                 locked_at, before = time.monotonic(), changer.acknowledged
                 until(lambda: changer.codes, what="a change is refused")
-                assert fleet.is_active()
+                until(fleet.is_active, what="the API says that they run")
                 until(lambda: time.monotonic() > locked_at + seconds)
                 assert changer.acknowledged <= before + 1  # one may have been on its way
             until(lambda: changer.acknowledged > before + 5, what="changes are made again")
