@@ -183,6 +183,17 @@ async def test_last_is_made_of_what_was_sent_since_the_newest_keyframe() -> None
         ]
 
 
+@pytest.mark.parametrize("mode", ["picture", "last"])
+async def test_task_that_ends_has_no_still_made(mode: str) -> None:
+    """Its source goes, but nobody is left to see a slate."""
+    stills = Prepared()
+    async with staged(stills, slate=mode) as stage:
+        await begun(stage, seconds=1)
+        await stage.engine.stop(KEY)
+        await asyncio.sleep(5)
+        assert stills.asked == []
+
+
 async def test_group_that_is_too_large_leaves_no_last_picture() -> None:
     """It is said, and the destination is held as if there were no slate."""
     async with staged(Prepared(), slate="last") as stage:

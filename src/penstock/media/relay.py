@@ -212,6 +212,7 @@ class Relay:
         return Slate(
             mode,
             stills,
+            self._pump,
             self._timeline,
             self._stream,
             behind=self._behind,
@@ -268,7 +269,7 @@ class Relay:
             self._on_air = None
             self._election.lost(now, cause, flowed=self._timeline.on_air)
             self._moved_at = intake.moved_at or self._moved_at
-            if self._slate is not None and not self.finished:
+            if self._slate is not None and not (self.finished or self._closing):
                 self._slate.lost()
                 self._loop.call_later(RESORT_AFTER, self._elect)
             if self._lost_at is None:

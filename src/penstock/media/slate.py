@@ -1,8 +1,8 @@
 """What goes out while no source does: a still of the operator's picture, or of the last one that was sent."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -12,6 +12,7 @@ from penstock.media.election import Standing
 from penstock.media.pace import MAX_LEAD
 from penstock.media.packet import VIDEO, Kind, composition_time, with_composition_time
 from penstock.media.plan import SlateMode
+from penstock.media.pump import Pump
 from penstock.media.still import Still, Stills, rate_of
 from penstock.media.stream import Entry, Stream
 from penstock.media.timeline import Timeline
@@ -38,14 +39,15 @@ class Slate:
     `mode` is ``picture``: made some seconds after a source has begun, for its size, codec and frame rate; or ``last``:
     made of what was sent last, when the source has gone, for which `stream` must keep its newest GOP.
 
-    `behind` says how far the pictures of the output are behind the wall (ms), `push` sends on while the slate is on
-    air, `on_ready` is called when it could come in.
+    Its pictures go out in `pump`'s ticks. `behind` says how far the pictures of the output are behind the wall (ms),
+    `push` sends on while the slate is on air, `on_ready` is called when it could come in.
     """
 
     def __init__(
         self,
         mode: SlateMode,
         stills: Stills,
+        pump: Pump,
         timeline: Timeline,
         stream: Stream,
         *,
@@ -61,6 +63,7 @@ class Slate:
         #: When its newest picture went out (loop time).
         self.moved_at: float | None = None
         self._stills = stills
+        self._pump = pump
         self._timeline = timeline
         self._stream = stream
         self._behind = behind
@@ -76,13 +79,12 @@ class Slate:
         self._seen_at = 0.0
         self._tried = False
         self._making: asyncio.Task[None] | None = None
-        self._timer: asyncio.Handle | None = None
         #: See `_next`; in ms.
         self._delay = 0
         self._ahead = 0
-        #: How many pictures have gone out, and when the next is due (loop time).
+        #: How many pictures have gone out, and when the next is due (loop time); None: that is to be seen.
         self._number = 0
-        self._next_at = 0.0
+        self._next_at: float | None = None
 
     @property
     def is_coming(self) -> bool:
@@ -131,19 +133,19 @@ class Slate:
         elif not self._timeline.can_be_silent:
             self._fail("there is no silence in the codec of the sound that was sent")
         elif self.mode == "picture":
-            self._make(self._stills.of_picture(self._header, self._keyframe, rate_of(self._timeline.frame)))
+            self._make(partial(self._stills.of_picture, self._header, self._keyframe, rate_of(self._timeline.frame)))
         elif frames := [one[2] for one in self._stream.newest() if one[3] in (Kind.KEYFRAME, Kind.FRAME)]:
-            self._make(self._stills.of_last(self._header, frames, rate_of(self._timeline.frame)))
+            self._make(partial(self._stills.of_last, self._header, frames, rate_of(self._timeline.frame)))
         else:
             self._fail("the last group of pictures was too large to be kept")
 
     def _fail(self, reason: str) -> None:
         self._on_event("slate.failed", f"there is no slate: {reason}")
 
-    def _make(self, making: Coroutine[Any, Any, Still]) -> None:
+    def _make(self, still: Callable[[], Awaitable[Still]]) -> None:
         async def make() -> None:
             try:
-                self._still = await making
+                self._still = await still()
             except MediaError as error:
                 self._fail(error.message)
             except Exception as error:
@@ -173,34 +175,29 @@ class Slate:
     def go_on_air(self, lead: float | None) -> list[Entry]:
         """Begin; return its header and its keyframe."""
         assert self._still is not None
-        self.on_air, self._number = True, 0
+        self.on_air, self._number, self._next_at = True, 0, None
         self._ahead = min(self._timeline.delay, LONGEST_DELAY) - self._delay
         self.moved_at = self._loop.time()
-        self._timer = self._loop.call_soon(self._catch_up)
+        self._pump.each_tick(self._run)
         return [(VIDEO, 0, self._still.header, Kind.HEADER), self._next(self._still)]
 
     def stand_by(self) -> None:
         """Another has come on air."""
         self.on_air = False
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _catch_up(self) -> None:
-        """Send what lies between the last picture and now at once, then a picture whenever the next one is due."""
-        now = self._loop.time()
-        self._next_at = now - min(max(self._behind(), 0.0) / 1000, MAX_LATE)
-        self._run()
+        self._pump.no_tick(self._run)
 
     def _run(self) -> None:
-        """Send all pictures that are due."""
-        assert self._still is not None
+        """Send all pictures that are due; at first those that lie between the last picture and now."""
+        if self._still is None or not self.on_air:
+            return
         now, step = self._loop.time(), self._still.frame / 1000
+        if self._next_at is None:
+            self._next_at = now - max(self._behind(), 0.0) / 1000
         self._next_at = max(self._next_at, now - MAX_LATE)
         while self._next_at <= now:
             self._push(*self._next(self._still))
             self._next_at += step
         self.moved_at = now
-        self._timer = self._loop.call_at(self._next_at, self._run)
 
     def _next(self, still: Still) -> Entry:
         """Return the next picture.
