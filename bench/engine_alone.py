@@ -11,8 +11,8 @@ from ipaddress import ip_network
 
 import uvloop
 
-from penstock.app import clock, transports, viewers
-from penstock.media.plan import Plan, Sink, Source
+from penstock.app import clock, stills, transports, viewers
+from penstock.media.plan import Plan, Sink, SlateMode, Source
 from penstock.media.pump import Pump
 from penstock.net import Policy
 from penstock.worker.engine import Engine, EngineConfig
@@ -20,16 +20,17 @@ from penstock.worker.engine import Engine, EngineConfig
 TICK = 0.040
 
 
-def make() -> Engine:
+def make(slate: SlateMode = "off") -> Engine:
     """An engine that may reach loopback. Needs a running loop."""
     pump = Pump(tick=TICK)
     policy = Policy([ip_network("127.0.0.0/8")])
     rng = random.Random()
     return Engine(
-        EngineConfig(),
+        EngineConfig(slate=slate),
         pump,
         transports(policy, pump),
         viewers(policy, rng=rng),
+        stills=stills(picture=None),
         clock=clock,
         rng=rng,
         on_event=lambda *_: None,
