@@ -50,6 +50,11 @@ class Gate:
         """Pass nothing more, in either direction; connections stay open, and new ones are accepted."""
         self._passing.clear()
 
+    def shut(self) -> None:
+        """Close every connection; new ones are accepted, and nothing passes."""
+        self.stop()
+        self.close()
+
     def go_on(self) -> None:
         """Close what stood still, and pass what is new."""
         self.close()

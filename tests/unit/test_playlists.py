@@ -276,8 +276,9 @@ async def test_a_file_that_stalls_is_taken_up_where_it_was(tmp_path: Path) -> No
     await remux(file("av"), whole, "-movflags", "+faststart")
     async with playing({"a": whole}) as stage:
         stage.server.faults["/a.mp4"] = Fault(stalls_after=whole.stat().st_size // 2)
-        stage.patient = False
         stage.start(playlist(stage, "/a.mp4"))
+        await stage.until(lambda: len(stage.times()) > 200)
+        stage.patient = False
         assert "brings nothing more" in await stage.ended()
         assert step(stage.times(AUDIO)) <= 22
         seen = len(stage.times())
