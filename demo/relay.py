@@ -31,6 +31,8 @@ from tencentcloud.live.v20180801 import live_client, models
 PENSTOCK = Path(sys.executable).with_name("penstock")
 PICTURE = Path("penstock-demo.png")
 FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+#: How long a step may take on the slowest machine, in seconds.
+PATIENCE = 60
 
 console = Console()
 
@@ -53,7 +55,7 @@ class Server:
             stdout=self._log,
             stderr=self._log,
         )
-        until(self._is_ready, "Penstock is ready", 20)
+        until(self._is_ready, "Penstock is ready")
 
     def _is_ready(self) -> bool:
         if self._process.poll() is not None:
@@ -141,14 +143,14 @@ class Show:
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
 
-    def wait(self, condition: Callable[[dict[str, Any]], bool], promise: str, seconds: float = 10) -> None:
+    def wait(self, condition: Callable[[dict[str, Any]], bool], promise: str) -> None:
         """Show how the task does until `condition` holds of it."""
 
         def holds() -> bool:
             self.refresh()
             return condition(self.task)
 
-        until(holds, promise, seconds)
+        until(holds, promise)
         if self._live is None:
             tell("  " + ", ".join(f"{name} {value}" for name, value in self._facts() if value))
 
@@ -255,7 +257,7 @@ def break_things(server: Server, camera: Camera, show: Show) -> None:
 def save_picture(url: str) -> None:
     """Decode one frame of what viewers get."""
     command = [*FFMPEG, "-y", "-i", url, "-frames:v", "1", "-update", "1", str(PICTURE)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode or not PICTURE.exists():
         raise DemoFailed(f"no picture could be decoded at the destination: {done.stderr.strip()[-200:]}")
 
@@ -299,12 +301,12 @@ def running(server: Server) -> Iterator[Server]:
         server.stop()
 
 
-def until(condition: Callable[[], bool], promise: str, seconds: float) -> None:
+def until(condition: Callable[[], bool], promise: str) -> None:
     """Wait until `condition` holds, or fail."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise DemoFailed(f"not within {seconds:g} s: {promise}")
+            raise DemoFailed(f"not within {PATIENCE} s: {promise}")
         time.sleep(0.2)
 
 

@@ -59,7 +59,7 @@ def interrupt(origin: OriginThread, sink: SinkThread, cloud: Cloud, task_id: str
     until(lambda: " source: " in cloud.describe(task_id).ErrorInfo)
     shown = pictures(sink)
     sink.until(lambda: pictures(sink) > shown + 60)
-    assert (cloud.run_status(task_id), cloud.describe(task_id).RecentPullInfo.FileUrl) == ("active", "")
+    until(lambda: cloud.run_status(task_id) == "active" and not cloud.describe(task_id).RecentPullInfo.FileUrl)
     origin.call(origin.peer.resume)
     until(lambda: not cloud.describe(task_id).ErrorInfo)
     shown = pictures(sink)
