@@ -142,8 +142,7 @@ def test_task_that_waits_says_why(penstock_server: ServerFactory) -> None:
     add(server, "10001")
     until(lambda: listed(server)["10001"]["owner"])
     add(server, "10002")
-    waiting = until(lambda: (task := listed(server)["10002"])["error"] and task)
-    assert waiting["error"].endswith("task: no capacity (1/1)")
+    waiting = until(lambda: (task := listed(server)["10002"])["error"].endswith("task: no capacity (1/1)") and task)
     assert (waiting["state"], waiting["owner"]) == ("waiting", None)
 
 

@@ -258,10 +258,10 @@ def watch_once(config: Config, edge: Edge, play_url: str) -> int:
 
 @asynccontextmanager
 async def live_status(config: Config) -> "AsyncIterator[RunSockets]":
-    """What living processes report now."""
+    """What living processes report now, but for those that say nothing within 5 s."""
     from penstock.bus.local import RunSockets
 
-    sockets = RunSockets(config.run)
+    sockets = RunSockets(config.run, patience=5)
     watching = asyncio.create_task(sockets.watch())
     try:
         await sockets.synced.wait()

@@ -272,15 +272,16 @@ class Peer(_Lines):
 class RunSockets:
     """The statuses that living processes report now, and the way to hint them.
 
-    Fulfils `LiveStatus`, `LiveHub` and `Hints`. `watch` must run meanwhile.
+    Fulfils `LiveStatus`, `LiveHub` and `Hints`. `watch` must run meanwhile. Those that are there at the start have
+    `patience` seconds to be heard.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    def __init__(self, run: Path, *, patience: float = 1.0) -> None:
+        self._run, self._patience = run, patience
         self._peers: dict[str, Peer] = {}
         self._scan = asyncio.Event()
         self._blind = False
-        #: Set when every socket that was there at the start has told all it knows, or had a second to do so.
+        #: Set when every socket that was there at the start has told all it knows, or had its time to do so.
         self.synced = asyncio.Event()
 
     async def watch(self) -> None:
@@ -288,7 +289,7 @@ class RunSockets:
         try:
             await self._connect_all()
             with suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(self._patience):
                     for peer in list(self._peers.values()):
                         await peer.known.wait()
             self.synced.set()
