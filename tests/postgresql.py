@@ -16,6 +16,7 @@ from typing import Self
 import psycopg
 
 from tests.parts import postgresql_bin
+from tests.patience import PATIENCE
 
 USER = "postgres"
 
@@ -63,7 +64,7 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 self._command("postgres", "-D", self._folder / "data", *options), cwd="/", stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.execute("SELECT 1")
@@ -79,7 +80,7 @@ class PostgresServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(how)
-        self._process.wait(30)
+        self._process.wait(PATIENCE)
 
     def freeze(self) -> None:
         """Every process of it stands still: connections stay and nothing answers, until `thaw`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from penstock.api.certificate import own_files
+from tests.patience import PATIENCE
 
 
 class TlsFront:
@@ -30,14 +31,14 @@ class TlsFront:
     def __enter__(self) -> Self:
         self._thread.start()
         start = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
-        self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(start, self._loop).result(PATIENCE)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._loop.close()
 
     async def _stop(self) -> None:
