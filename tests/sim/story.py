@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock.errors import TaskNotFound
+from penstock.media.plan import SlateMode
 from penstock.media.relay import Relay
+from penstock.media.slate import SLATE
+from penstock.media.supervisor import NodeState
 from penstock.net import Policy
-from penstock.tasks.model import State
+from penstock.tasks.model import Observed, State
 from penstock.tasks.service import PullTasks
 from tests.sim.encoder import TRICKLE, any_format
 from tests.sim.faults import Faults
@@ -23,10 +26,19 @@ RECOVERY = 75.0
 QUIET = 9.0
 #: How long a change may take until its worker follows it, in seconds, when it can read the store.
 APPLIED = 12.0
+#: How long there may be no picture where there is a slate, in seconds: a stall is found after 3 s, but whoever joins
+#: may have waited for a keyframe for 4 s by then.
+BLANK = 8.0
+#: How long it may be on air before it is said why, in seconds: a new source may take 10 s to send its first media.
+UNSAID = 11.0
 #: What the engine says may be so much older than the destination's own view, in seconds: a sample, a tick.
 _SAMPLED = 0.6
 #: The same for what the API says: the run socket's second, and the time for which a report counts as fresh.
 _REPORTED = 5.0
+
+
+#: Every fourth seed is one with media, see `_KINDS`.
+_SLATES: tuple[SlateMode, ...] = ("off", "picture", "last")
 
 
 @dataclass
@@ -58,6 +70,10 @@ class Truth:
         #: Where each task's media goes, and since when; by its id as acknowledged, and by its key as it is run.
         self._sinks: dict[str, tuple[str, float]] = {}
         self._names: dict[int, tuple[str, float]] = {}
+        #: Since when each run has had a slate that could go out, by worker and key.
+        self._still_since: dict[tuple[str, int], float] = {}
+        #: Since when it has been on air without a reason.
+        self._unsaid_since: dict[tuple[str, int], float] = {}
         #: When a worker last could not learn of a change: frozen, or cut from the store.
         self._unaware_at = -math.inf
 
@@ -92,8 +108,32 @@ class Truth:
                     continue
                 if one.state is State.ACTIVE and not world.watch.delivered_within(name, 3 + _SAMPLED):
                     world.watch.fail(f"task {one.key} is ACTIVE, but {name} got nothing for 3 s")
+                self._look_at_slate(worker.name, name, relay, one)
                 if one.state is State.INACTIVE and world.watch.delivered_for(name) > 1 + _SAMPLED:
                     world.watch.fail(f"task {one.key} is INACTIVE, but {name} gets media: {one.sources} {one.sinks}")
+
+    def _look_at_slate(self, worker: str, name: str, relay: Relay, seen: Observed) -> None:
+        """Where there is a slate pictures never stop, and what is said to be on air is."""
+        watch, now, run = self._world.watch, self._world.clock.now, (worker, seen.key)
+        if relay._slate is None or relay._slate._still is None:
+            self._still_since.pop(run, None)
+            return
+        since = max(self._still_since.setdefault(run, now), self._unaware_at)
+        on_air_for = 0.0 if seen.on_air_since is None else (self._world.wall() - seen.on_air_since) / 1000
+        for output in watch.publishing_to(name):
+            reads_for, blank_for = now - output.publisher.reading_since, now - output.picture_at
+            if min(now - since, reads_for, blank_for) > BLANK:
+                watch.fail(f"{name} gets no pictures, although there is a slate")
+            elif (
+                blank_for < 1
+                and min(on_air_for, reads_for, now - output.at) > 4
+                and output.shows_slate != (seen.on_air == SLATE)
+            ):
+                watch.fail(f"{seen.on_air} is said to be on air, but {name} gets something else")
+        if seen.on_air != SLATE or seen.error or any(node.state is NodeState.FLOWING for node in seen.sources):
+            self._unsaid_since.pop(run, None)
+        elif now - self._unsaid_since.setdefault(run, now) > UNSAID:
+            watch.fail(f"the slate is on air for {name}, and the error does not say why")
 
     async def _look_at(self, wish: Wish) -> None:
         """Compare what the API says with what the task's destination saw."""
@@ -177,7 +217,8 @@ class Kind:
 
 def _with_media(seed: int, rng: random.Random) -> World:
     formats = [any_format(rng) for _ in range(rng.choice([1, 1, 2]))]
-    return World(seed, formats=formats, tick=rng.choice([0.04, 0.1]), slowness=rng.choice([0, 0.02, 0.3]))
+    tick, slowness, slate = rng.choice([0.04, 0.1]), rng.choice([0, 0.02, 0.3]), _SLATES[seed // 4 % 3]
+    return World(seed, formats=formats, tick=tick, slowness=slowness, slate=slate)
 
 
 def _without_media(seed: int, rng: random.Random) -> World:

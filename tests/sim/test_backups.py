@@ -11,6 +11,7 @@ import pytest
 from penstock.tasks.model import Observed, State
 from tests.sim.encoder import Format
 from tests.sim.peers import Origin
+from tests.sim.stills import Studio
 from tests.sim.watch import Output
 from tests.sim.world import EngineWorld, Wish
 
@@ -38,9 +39,13 @@ class Stage(EngineWorld):
         super().__init__(seed, formats=[source, backup], sinks=1, **more)
         for origin in self.origins:
             origin.keeps_gop, origin.every = False, 0.04
-        #: By how much the output was ahead, over and above what it was before the story, in ms.
+        #: Of each picture, see `lead`.
         self.leads: list[float] = []
         self._base = 0.0
+
+    def studio(self, worker: str) -> Studio:
+        """One that never fails."""
+        return Studio(random.Random(worker), self.watch.fail, works=1, seconds=[0.3])
 
     async def create(self, **_: Any) -> None:
         """The first origin is the source, the other its backup."""
@@ -91,10 +96,15 @@ class Stage(EngineWorld):
         """The source that is shown."""
         return self.backup if self.seen.on_air == "backup" else self.source
 
+    @property
+    def lead(self) -> float:
+        """By how much the output is ahead, over and above what it was before the story, in ms."""
+        return self.output.lead - self._base
+
     async def next_picture(self) -> None:
         """Let one come, and note the lead."""
         await asyncio.sleep(0.04)
-        self.leads.append(self.output.lead - self._base)
+        self.leads.append(self.lead)
 
     async def until(self, condition: Callable[[], object], timeout: float = 60) -> float:
         """Wait until something is so; return for how long."""

@@ -11,6 +11,7 @@ from penstock.media import relay as relays
 from penstock.media.headers import Headers
 from penstock.media.relay import Relay
 from penstock.media.rtmp import client, transport
+from penstock.media.slate import Slate
 from penstock.media.stream import Stream
 from penstock.media.supervisor import Backoff
 from penstock.media.timeline import Timeline
@@ -168,6 +169,23 @@ def wrong_receiver(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Relay, "_sink_connected", forgetful)
 
 
+def no_slate(patch: pytest.MonkeyPatch) -> None:
+    """A slate is made, and never comes in."""
+    standing = Slate.standing
+    patch.setattr(Slate, "standing", lambda self, lead: standing(self, lead)._replace(ready=False))
+
+
+def bare_slate(patch: pytest.MonkeyPatch) -> None:
+    """Its pictures come under the header of the source."""
+    begin = Slate.go_on_air
+    patch.setattr(Slate, "go_on_air", lambda self, lead: begin(self, lead)[1:])
+
+
+def stale_slate(patch: pytest.MonkeyPatch) -> None:
+    """The last picture is that of the first loss, however often there is another."""
+    patch.setattr(Slate, "_drop", lambda _: None)
+
+
 DEFECTS: Mapping[Plant, tuple[Kind, str]] = {
     no_squeeze: (MEDIA, "does not rise"),
     lost_relation: (MEDIA, "ms apart"),
@@ -186,6 +204,9 @@ DEFECTS: Mapping[Plant, tuple[Kind, str]] = {
     early_release: (CLAIMS, "and runs in"),
     no_retry: (LIFE, "not recovered"),
     runaway_hold: (MEDIA, "lead of"),
+    no_slate: (MEDIA, "gets no pictures, although there is a slate"),
+    bare_slate: (MEDIA, "a slate made for"),
+    stale_slate: (MEDIA, "was the last"),
     wrong_receiver: (LIFE, "is INACTIVE, but"),
 }
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from struct import pack
 from zlib import crc32
 
+from penstock.media.plan import SlateMode
 from penstock.media.silence import SILENT_AAC
 from tests.rtmp_wire import AUDIO, VIDEO
 from tests.sim.encoder import STAMP, Encoder
 from tests.sim.peers import Publisher
+from tests.sim.stills import MARK, STILL
 
 _WRAP = 1 << 32
 #: How far sound and picture of one source may be apart from where they were made, in ms: rounding.
@@ -21,15 +23,25 @@ LEAD_BAND = 8_000.0
 STEADY = 1.5
 #: How far behind the picture the sound may end, in ms, and how far the sound of before may have run past the first one.
 PRESENCE, AHEAD = 1100, 1000
+#: How much sooner or later than one frame after another the pictures of a slate may be shown, in ms: rounding.
+_ROUNDING = 2
 
 
 class Output:
     """What one connection to a destination got, and whether that can be."""
 
-    def __init__(self, publisher: Publisher, at: float, encoders: list[Encoder], fail: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        at: float,
+        encoders: list[Encoder],
+        fail: Callable[[str], None],
+        slate: SlateMode = "off",
+    ) -> None:
         self.publisher = publisher
         self._encoders = encoders
         self._fail = fail
+        self._slate = slate
         self.at = at
         #: Times (ms, unwrapped) of the first message and of the newest of each kind.
         self._last: dict[int, int] = {}
@@ -39,13 +51,17 @@ class Output:
         #: By kind, the encoder whose message was last, that one's true time, and its output time minus that.
         self._offsets: dict[int, tuple[int, int, int]] = {}
         self._newest: int | None = None
-        #: When media time last moved on, and since when it has done so without a pause.
-        self.moved_at = self.steady_since = at
+        #: When media time last moved on, and since when it has done so without a pause; when a picture last came.
+        self.moved_at = self.steady_since = self.picture_at = at
+        #: The slate's newest picture: its place in the still, when it is shown there, and on the output (ms).
+        self._still: tuple[int, int, int] | None = None
         #: Media time minus wall time since the first message, in ms: the newest, the most, the least when all flows.
         self.lead = self._most = 0.0
         self._least = math.inf
+        #: The longest time from one picture's DTS to the next one's, in ms.
+        self.longest_step = 0
         self.messages = 0
-        #: Whose media came last.
+        #: Whose media came last; None: nobody's, or the slate's.
         self.encoder: Encoder | None = None
 
     def keep_up(self) -> None:
@@ -72,7 +88,7 @@ class Output:
             return
         time = self._follow(now, type_, time)
         if type_ == VIDEO:
-            self._take_picture(time, payload)
+            self._take_picture(now, time, payload)
         elif payload[2:] not in SILENT_AAC.values():
             self._take_sound(time, payload)
         elif self._headers.get(AUDIO, b"")[:2] != b"\xaf\x00":
@@ -93,6 +109,8 @@ class Output:
         last = self._last.get(type_)
         if last is not None and time <= last:
             self._fail(f"DTS of {'video' if type_ == VIDEO else 'audio'} does not rise: {time} after {last}")
+        if last is not None and type_ == VIDEO:
+            self.longest_step = max(self.longest_step, time - last)
         self._last[type_] = time
         if near is None or time > near:
             self._newest = time
@@ -108,13 +126,26 @@ class Output:
             self._bound()
         return time
 
-    def _take_picture(self, time: int, payload: bytes) -> None:
+    def _take_picture(self, now: float, time: int, payload: bytes) -> None:
         number, picture, true = STAMP.unpack_from(payload, 5)
+        shown = time + int.from_bytes(payload[2:5], "big", signed=True)
+        key = payload[0] >> 4 == 1
+        if number == STILL:
+            self._take_still(picture, true, shown, key=key, of=STAMP.unpack_from(payload, 5 + STAMP.size))
+        else:
+            self._still = None
+            self._take_coded(number, picture, true, shown, key=key)
+        self.picture_at = now
+        sound = self._last.get(AUDIO)
+        assert self._first is not None
+        if AUDIO not in self._headers or (self._first[1] + AHEAD if sound is None else sound) < time - PRESENCE:
+            self._fail(f"picture at {time}, but sound until {sound}")
+
+    def _take_coded(self, number: int, picture: int, true: int, shown: int, *, key: bool) -> None:
+        """A picture of an encoder."""
         encoder = self._encoders[number]
         if self._headers.get(VIDEO) != encoder.form.video_header:
             self._fail(f"a picture of encoder {number} under another header than its own")
-        key = payload[0] >> 4 == 1
-        shown = time + int.from_bytes(payload[2:5], "big", signed=True)
         follows = self._picture == (number, picture - 1)
         if key and not (follows and abs(self._offsets.get(VIDEO, (0, 0, 0))[2] - (shown - true)) <= OFFSET):
             self._offsets.clear()  # a splice: the sound of before belongs to the picture of before
@@ -122,10 +153,32 @@ class Output:
             self._fail(f"picture {number}/{picture} without the one before, after {self._picture}")
         self._picture = (number, picture)
         self._aligned(VIDEO, number, true, shown - true)
-        sound = self._last.get(AUDIO)
-        assert self._first is not None
-        if AUDIO not in self._headers or (self._first[1] + AHEAD if sound is None else sound) < time - PRESENCE:
-            self._fail(f"picture at {time}, but sound until {sound}")
+
+    def _take_still(self, place: int, true: int, shown: int, *, key: bool, of: tuple[int, ...]) -> None:
+        """A picture of the slate; the still was made of picture `of`."""
+        if self._headers.get(VIDEO) != self._encoders[of[0]].form.video_header + MARK:
+            self._fail(f"a slate made for encoder {of[0]} under another header than its own")
+        before, self._still = self._still, (place, true, shown)
+        if key != (place == 0) or (before is not None and place not in (0, before[0] + 1)):
+            self._fail(f"picture {place} of the slate after {before}")
+        if before is not None and place and abs(shown - before[2] - (true - before[1])) > _ROUNDING:
+            self._fail(f"pictures of the slate are {shown - before[2]} ms apart")
+        if before is None and self._slate == "last" and self._picture is not None and self._has_read_since_picture:
+            last = self._picture
+            if last != of[:2]:
+                self._fail(f"the slate shows picture {of[:2]}, but {last} was the last")
+        self._picture = self.encoder = None
+        self._offsets.clear()
+
+    @property
+    def shows_slate(self) -> bool:
+        """Whether the newest picture was the slate's."""
+        return self._still is not None
+
+    @property
+    def _has_read_since_picture(self) -> bool:
+        """Whether it has missed nothing since the newest picture came."""
+        return self.publisher.reading and self.publisher.reading_since < self.picture_at
 
     def _take_sound(self, time: int, payload: bytes) -> None:
         number, _, true = STAMP.unpack_from(payload, 2 if payload[0] >> 4 == 10 else 1)
@@ -153,6 +206,8 @@ class Watch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        #: What is shown while there is no source.
+        self.slate: SlateMode = "off"
         self.encoders: list[Encoder] = []
         self.outputs: dict[Publisher, Output] = {}
         #: When each stream's media time last moved on at its destination.
@@ -178,7 +233,7 @@ class Watch:
         if any(other.publishing and other.name == name for other in self.outputs):
             self.fail(f"{name} is published twice at the same time")
         fail: Callable[[str], None] = lambda what: self.fail(f"{name}: {what}")  # noqa: E731
-        self.outputs[publisher] = Output(publisher, self._clock(), self.encoders, fail)
+        self.outputs[publisher] = Output(publisher, self._clock(), self.encoders, fail, self.slate)
 
     def takes(self, publisher: Publisher, type_: int, time: int, payload: bytes) -> None:
         self.messages += 1
@@ -200,6 +255,10 @@ class Watch:
     def late(self, publisher: Publisher) -> None:
         """Our system took bytes for a destination that has closed or does not read: maybe no whole message."""
         self._moved[publisher.name] = self._clock()
+
+    def publishing_to(self, name: str) -> list[Output]:
+        """The connections on which a stream is published now, to destinations that read."""
+        return [out for out in self._of(name) if out.publisher.publishing and out.publisher.reading]
 
     def delivered_within(self, name: str, seconds: float) -> bool:
         """Whether a stream's destination has lately seen media time move."""

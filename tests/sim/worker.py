@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.app import viewers
 from penstock.media.pump import Pump
+from penstock.media.still import Stills
 from penstock.net import Policy
 from penstock.tasks.families import pull
 from penstock.tasks.model import Observed
@@ -62,10 +63,11 @@ class Worker:
         pump = Pump(tick=world.tick, poller=Poller(world.network))
         policy = Policy(dial=world.network.dialler(self.loop))
         self.engine = WatchedEngine(
-            EngineConfig(sink_hold=_HOLD, source_return_after=_RETURN_AFTER),
+            EngineConfig(sink_hold=_HOLD, source_return_after=_RETURN_AFTER, slate=world.slate),
             pump,
             world.transports(policy, pump),
             viewers(policy, rng=self._rng),
+            stills=Stills("ffmpeg", world.studio(self.name)),
             clock=world.wall,
             rng=self._rng,
             on_event=self.history.add,

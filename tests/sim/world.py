@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from penstock.app import transports
 from penstock.errors import Refused, StoreError, TaskNotFound
-from penstock.media.plan import Plan, Sink, Source
+from penstock.media.plan import Plan, Sink, SlateMode, Source
 from penstock.media.pump import Pump
 from penstock.media.transport import Transports
 from penstock.net import Policy
@@ -30,6 +30,7 @@ from tests.sim.clockwork import Clockwork, Loop
 from tests.sim.encoder import Format
 from tests.sim.network import Network
 from tests.sim.peers import Ingest, Origin
+from tests.sim.stills import Studio
 from tests.sim.store import FrailStore, new_store
 from tests.sim.watch import Watch
 from tests.sim.worker import Worker
@@ -76,17 +77,19 @@ class World:
         tick: float = 0.04,
         capacity: int = 200,
         slowness: float = 0.0,
+        slate: SlateMode = "off",
         transports: Callable[[Policy, Pump], Transports] = transports,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.tick, self.capacity, self.slowness = tick, capacity, slowness
+        self.tick, self.capacity, self.slowness, self.slate = tick, capacity, slowness, slate
         self.transports = transports
         self.clockwork = Clockwork()
         self.loop: Loop = self.clockwork.process()
         self.clock = self.clockwork.clock
         self.network = Network()
         self.watch = Watch(lambda: self.clock.now)
+        self.watch.slate = slate
         self.store = new_store()
         self.origins = [self._origin(number, form) for number, form in enumerate(formats)]
         self.ingests = [self._ingest(number) for number in range(sinks)]
@@ -157,6 +160,10 @@ class World:
 
     def waiting(self, cost: int = 1) -> str:
         return "" if self.workers else "no worker"
+
+    def studio(self, worker: str) -> Studio:
+        """Where a worker's stills are made."""
+        return Studio(random.Random(f"{self.seed} {worker} stills"), self.watch.fail)
 
     # -- workers
 
