@@ -91,6 +91,9 @@ class Server:
                 self.sent += len(answer.body)
         except (OSError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()  # nobody will read the rest
+            raise
         finally:
             writer.close()
 

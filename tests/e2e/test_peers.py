@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
+from tests.e2e.test_relay import assert_complete
 from tests.media import counters, ffmpeg_exe, publish
 from tests.parts import debian_ffmpeg
 from tests.patience import PATIENCE
@@ -48,12 +49,6 @@ def record(ffmpeg: str | Path, url: str, path: Path, seconds: float = 4) -> list
     assert None not in shown
     # The cut is made in the order of decoding: of the last group the B-frames may be missing.
     return [number for number in shown if number is not None][:-3]
-
-
-def assert_complete(numbers: list[int], clip_frames: int = 500) -> None:
-    """Every picture once, in order; the clip of 500 frames may have begun anew."""
-    first = numbers[0]
-    assert numbers == [(first + at) % clip_frames for at in range(len(numbers))]
 
 
 def test_from_nginx_to_nginx(cloud: Cloud, nginx: Nginx, tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def decoded(connection: Connection, path: Path) -> list[int]:
     return [number for number in shown if number is not None][:-3]
 
 
+def assert_complete(numbers: Sequence[int], clip_frames: int = 500) -> None:
+    """Every picture once, in order; the clip (`av`) may have begun anew."""
+    assert numbers == [(numbers[0] + at) % clip_frames for at in range(len(numbers))]
+
+
 def tag(message: Arrival) -> bytes:
     """An FLV tag; script data is of no use here."""
     if message.type == DATA:
@@ -88,7 +93,7 @@ def test_a_task_made_through_the_sdk_delivers_every_frame(
     sink.until(lambda: connection.unpublished)
     assert_rising(connection)
     numbers = decoded(connection, tmp_path / "out.flv")
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert_complete(numbers)
     assert cloud.describe(task_id) is None
 
 
@@ -165,7 +170,7 @@ def test_killing_the_api_loses_no_frame_and_the_next_one_answers_truly(
     sink.until(lambda: len(connection.frames) > frames + 50)
     assert len(sink.connections) == 1
     numbers = decoded(connection, tmp_path / "out.flv")
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert_complete(numbers)
 
 
 def test_replacing_the_api_by_sighup_loses_no_frame_and_no_call(
@@ -185,7 +190,7 @@ def test_replacing_the_api_by_sighup_loses_no_frame_and_no_call(
     sink.until(lambda: len(connection.frames) > frames + 25)
     assert len(sink.connections) == 1
     numbers = decoded(connection, tmp_path / "out.flv")
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert_complete(numbers)
 
 
 def test_killing_the_worker_brings_media_back_within_three_seconds_under_a_new_epoch(
