@@ -14,7 +14,7 @@ from tests.e2e import test_relay
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, until
 from tests.e2e.running import is_running, until_gone
-from tests.e2e.test_http_sources import children, server
+from tests.e2e.test_http_sources import children, server, told
 from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
 from tests.media import counters, ffmpeg_exe, free_udp_port
 from tests.patience import PATIENCE
@@ -49,12 +49,6 @@ def srt_listener(port: int, *options: str) -> list[str]:
 def delivers(cloud: Cloud, task_id: str) -> bool:
     """Whether the destination takes media, and nothing is wrong."""
     return test_relay.well(cloud, task_id) and cloud.run_status(task_id) == "active"
-
-
-def told(server: PenstockServer, task_id: str, event: str, words: str) -> bool:
-    """Whether a task's history has an event with these words."""
-    lines = server.command("task", "logs", task_id).stdout.splitlines()
-    return any(event in line and words in line for line in lines)
 
 
 def until_recorded(path: Path, size: int = ENOUGH) -> None:
