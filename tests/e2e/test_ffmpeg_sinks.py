@@ -1,9 +1,10 @@
 """Destinations that FFmpeg children deliver to: SRT, RTP, RTSP. Tasks by the official SDK, decoded pictures."""
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.e2e.conftest import PenstockServer, until
 from tests.e2e.running import is_running, until_gone
 from tests.e2e.test_http_sources import children, server, told
 from tests.e2e.test_rtsp_sources import PASSWORD, rtsp_server
-from tests.media import counters, ffmpeg_exe, free_udp_port
+from tests.media import COUNTER_BYTES, COUNTER_PICTURES, clip, counters, ffmpeg_exe, free_udp_port, read_counter
 from tests.patience import PATIENCE
 from tests.rtmp_peer import OriginThread
 
@@ -37,6 +38,38 @@ def recorder(path: Path, *source: str) -> Iterator["subprocess.Popen[bytes]"]:
     with path.with_suffix(".log").open("wb") as log, subprocess.Popen(command, stderr=log) as running:
         try:
             yield running
+        finally:
+            running.kill()
+
+
+@contextmanager
+def watched(url: str, path: Path) -> Iterator[Callable[[], list[tuple[str, int | None]]]]:
+    """Somebody who watches by RTSP: yields what tells size and counter of each picture that was decoded so far."""
+    select, picture, *form = COUNTER_PICTURES
+    command = [
+        ffmpeg_exe(),
+        "-nostdin",
+        "-nostats",
+        "-rtsp_transport",
+        "tcp",
+        "-i",
+        url,
+        "-an",
+        "-fps_mode",
+        "passthrough",
+    ]
+    command += ["-fps_mode", "passthrough", select, f"showinfo,{picture}", *form, "-flush_packets", "1", str(path)]
+    said = path.with_suffix(".log")
+
+    def seen() -> list[tuple[str, int | None]]:
+        pictures = path.read_bytes() if path.exists() else b""
+        whole = range(0, len(pictures) - COUNTER_BYTES + 1, COUNTER_BYTES)
+        numbers = [read_counter(pictures[at : at + COUNTER_BYTES]) for at in whole]
+        return list(zip(re.findall(r"showinfo.* s:(\d+x\d+) ", said.read_text()), numbers, strict=False))
+
+    with said.open("wb") as log, subprocess.Popen(command, stderr=log) as running:
+        try:
+            yield seen
         finally:
             running.kill()
 
@@ -112,6 +145,26 @@ def test_rtsp_destination(cloud: Cloud, origin: OriginThread, tmp_path: Path) ->
         with recorder(record, "-rtsp_transport", "tcp", "-i", viewer):
             until_recorded(record, 2 * ENOUGH)
     assert_whole(record)
+
+
+def test_rtsp_viewer_sees_on_when_the_size_changes(
+    cloud: Cloud, server: PenstockServer, origin: OriginThread, tmp_path: Path
+) -> None:
+    """Its description is that of the first size; what follows says its own."""
+    with rtsp_server() as port, OriginThread(clip("small")) as other:
+        task_id = cloud.create(origin.url, f"rtsp://127.0.0.1:{port}/copy")
+        until(lambda: delivers(cloud, task_id))
+        viewer = f"rtsp://viewer:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/copy"
+        with watched(viewer, tmp_path / "seen") as seen:
+            until(lambda: len(seen()) >= 50, what="the viewer sees the first size")
+            cloud.modify(task_id, SourceUrls=[other.url])
+            until(lambda: [size for size, _ in seen()].count("320x180") >= 100, what="the viewer sees the second size")
+        assert [sink["attempts"] for sink in server.task(task_id)["sinks"]] == [1]
+        pictures = seen()
+    assert {size for size, _ in pictures} == {"640x360", "320x180"}
+    assert None not in [number for _, number in pictures]
+    first, *numbers = [number or 0 for size, number in pictures if size == "320x180"]
+    assert numbers == [(first + at) % 180 for at in range(1, len(numbers) + 1)]
 
 
 def test_destination_that_cannot_be_had_says_why(cloud: Cloud, origin: OriginThread, tmp_path: Path) -> None:

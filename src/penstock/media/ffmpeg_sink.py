@@ -11,6 +11,8 @@ from penstock.media.direct import Direct, Srt
 from penstock.media.ffmpeg import Door, FfmpegLeaf, last_words
 from penstock.media.framing import flv
 from penstock.media.meter import Meter
+from penstock.media.packet import VIDEO, Kind, video_kind
+from penstock.media.parameter_sets import parameter_sets, with_parameter_sets
 from penstock.media.pump import Connection
 from penstock.media.rtmp.chunk import Shortcut, Take
 from penstock.media.rtsp import RtspRelay
@@ -86,13 +88,23 @@ class Progress:
 
 
 class FlvFile:
-    """The framing for one child: an FLV file, whose header says what the stream has when it begins."""
+    """The framing for one child: an FLV file, whose header says what the stream has when it begins.
+
+    Keyframes have their parameter sets with them: FFmpeg does not tell its receivers when those change.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._begun = False
+        self._parameter_sets = b""
 
     def __call__(self, type_: int, timestamp: int, payload: bytes) -> bytes:
+        if type_ == VIDEO:
+            kind = video_kind(payload)
+            if kind is Kind.HEADER:
+                self._parameter_sets = parameter_sets(payload)
+            elif kind is Kind.KEYFRAME:
+                payload = with_parameter_sets(payload, self._parameter_sets)
         tag = flv(type_, timestamp, payload)
         if self._begun:
             return tag

@@ -254,6 +254,21 @@ def _composition_offset(payload: bytes) -> int | None:
     return 2 if first & 0x0F in _AVC_LIKE and len(payload) >= 5 else None
 
 
+def nal_units_at(payload: bytes) -> int | None:
+    """Return where the NAL units of an H.264 or HEVC picture begin, or the record in such a header.
+
+    None if it is neither, or holds several tracks.
+    """
+    if len(payload) < 2 or codec_name(VIDEO, payload) not in _AVC_LIKE.values():
+        return None
+    if payload[0] < 0x80:
+        return 5
+    tag = _enhanced(payload, _MULTITRACK)
+    if tag is None or tag.body is None:
+        return None
+    return tag.body + 3 if tag.packet == _CODED_FRAMES else tag.body
+
+
 def codec_name(message_type: int, payload: bytes) -> str:
     """Return FFmpeg's name of the codec a message belongs to; empty if it cannot be told."""
     if len(payload) < 2:
