@@ -237,6 +237,7 @@ def test_the_limit_of_tasks_is_told_and_kept(endpoint: Endpoint) -> None:
         ({"SourceUrls": ["srt://127.0.0.1:9000?mode=listener"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": ["http://10.0.0.1/live.m3u8"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": ["file:///etc/passwd"]}, "InvalidParameter.InvalidSourceUrl"),
+        ({"SourceUrls": ["rtp://127.0.0.1:5004"]}, "InvalidParameter.InvalidSourceUrl"),
         ({"SourceUrls": "rtmp://127.0.0.1/a/b"}, "InvalidParameter"),
         ({"SourceType": "PullPicPushLive"}, "UnsupportedOperation"),
         ({"SourceType": "PullEverything"}, "InvalidParameterValue"),

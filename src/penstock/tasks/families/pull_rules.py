@@ -39,6 +39,7 @@ REFRESH_TYPES = frozenset({"", "ImmediateNewSource", CONTINUE})
 #: All that the vendor documents.
 SOURCE_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "srt"})
 SINK_SCHEMES = frozenset({"rtmp", "rtmps", "rtsp", "rtp", "srt"})
+_NO_RTP = "RTP and its session descriptions (SDP) are no source, since anybody could send the packets; SRT and RTSP are"
 _PORTS = {"rtmp": 1935, "rtmps": 443, "rtsp": 554}
 
 #: Longest comment, in bytes of UTF-8.
@@ -88,12 +89,21 @@ def backup_source_address(spec: PullSpec) -> tuple[str, int | None] | None:
 
 
 def _source_address(field: str, url: str) -> tuple[str, int | None]:
+    if _is_rtp(url):
+        raise InvalidSourceUrl(f"{field}: {_NO_RTP}.")
     try:
         parts = split_url(url, SOURCE_SCHEMES)
         _check_protocol(parts)
     except ValueError as error:
         raise InvalidSourceUrl(f"{field}: {error}.") from None
     return parts.hostname or "", parts.port
+
+
+def _is_rtp(url: str) -> bool:
+    """Whether a URL means RTP, or the session description (RFC 8866) of some."""
+    location = url.partition("?")[0].lower()
+    scheme = location.partition(":")[0]
+    return scheme in ("rtp", "sdp") or (scheme in ("http", "https") and location.endswith(".sdp"))
 
 
 def destination_address(spec: PullSpec) -> tuple[str, int | None]:
