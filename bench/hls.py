@@ -1,10 +1,12 @@
 """What an HLS source costs: Penstock's FFmpeg child, proxy and pump beside ``ffmpeg -c copy`` from the same HLS.
 
 A real nginx serves a recorded playlist (720p30 H.264 and AAC at 2 Mbit/s, segments of 2 s, a keyframe each) and takes
-what is published; neither is counted. Tasks are made through the official SDK. Both read at the media's own pace.
+what is published; neither is counted. Tasks are made through the official SDK. Both read at the media's own pace; what
+FFmpeg takes without one, each segment as soon as it is there, is told beside them.
 """
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +31,8 @@ from tests.rtmp_wire import VIDEO
 
 STARTS = 20
 STREAMS, SECONDS, ROUNDS, SETTLE = 12, 8.0, 3, 4.0
+#: Seconds of media in the playlist.
+LENGTH = 120
 #: The targets, of plain FFmpeg: time to the first keyframe, and CPU.
 MOST_OF_START, MOST_OF_CPU = 1.2, 1.3
 
@@ -41,7 +45,7 @@ def record(folder: Path) -> None:
     quiet = [ffmpeg_exe(), "-nostdin", "-v", "error", "-y"]
     ten = folder / "ten.mp4"
     subprocess.run([*quiet, *inputs, *coded, "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "96k", ten], check=True)
-    hls = ["-c", "copy", "-t", "120", "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "index.m3u8"]
+    hls = ["-c", "copy", "-t", str(LENGTH), "-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "index.m3u8"]
     subprocess.run([*quiet, "-stream_loop", "-1", "-i", ten, *hls], check=True, cwd=folder)
 
 
@@ -153,10 +157,20 @@ def compare_cpu(nginx: Nginx, both: dict[str, Ours | Plain]) -> bool:
     print(f"\n{STREAMS} streams, {ROUNDS} rounds of {SECONDS:.0f} s:\n")
     print("| | CPU of a stream, % of a core | least to most |")
     print("|---|---|---|")
-    for name, shares in used.items():
+    shares_unpaced = [unpaced_cpu(nginx) for _ in range(ROUNDS)]
+    for name, shares in {**used, "ffmpeg -c copy, in bursts": shares_unpaced}.items():
         print(f"| {name} | {statistics.median(shares):.2f} | {min(shares):.2f} to {max(shares):.2f} |")
     ours, theirs = (statistics.median(shares) for shares in used.values())
     return judged("CPU, of ffmpeg -c copy", ours / theirs, MOST_OF_CPU)
+
+
+def unpaced_cpu(nginx: Nginx) -> float:
+    """CPU of FFmpeg that copies as fast as it may, spread over the time of the media: per cent of a core."""
+    copy = ["-i", f"{nginx.http_url}/index.m3u8", "-c", "copy", "-f", "flv", f"{nginx.url}/live/unpaced"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([ffmpeg_exe(), "-nostdin", "-v", "error", *copy], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / LENGTH * 100
 
 
 def main() -> int:
