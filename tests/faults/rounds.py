@@ -82,7 +82,7 @@ class Round:
             asked += [relay for relay in fleet.relays if relay.by_hub]
         with Asker(fleet, asked) as asker, Changer(fleet) as changer:
             time.sleep(self._rng.uniform(0.3, 1.0))
-            assert asker.right > 0, asker.last
+            until(lambda: asker.right > 0, what=f"the API says what is, not {asker.last}")
             hit_at = self._hit()
             until(lambda: not any(map(is_running, self._doomed)), what="they are gone")
             for pid in self._doomed:
