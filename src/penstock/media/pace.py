@@ -7,7 +7,7 @@ MAX_LEAD = 1000.0
 #: does, else an output whose source has put its clock forward would stand still at the next loss.
 MOST_LEAD = 1500.0
 #: How far it may fall behind: stalls that are found late add up. What comes to more, as after a process stood still, is
-#: made up for in silence; less is not, since whoever watches has waited once already.
+#: made up for in silence when there is no source; less is not, since whoever watches has waited once already.
 MOST_LAG = 7000.0
 #: Encoders' clocks differ from ours by up to so much.
 _DRIFT = 0.001

@@ -275,9 +275,9 @@ class Relay:
             if self._lost_at is None:
                 self._lost_at = now
                 self._keep_pace(now)
-            if (lead := self.lead) is not None and lead < -MOST_LAG:
-                self._timeline.hold(self._due() or 0.0)
         self._elect()
+        if self._on_air is None and (lead := self.lead) is not None and lead < -MOST_LAG:
+            self._timeline.hold(self._due() or 0.0)
 
     def _elect(self) -> None:
         alone = len(self._intakes) == 1 and self._on_air is not self._slate
