@@ -189,8 +189,14 @@ class Viewer(Session):
         super().__init__(origin, sock)
         self._origin = origin
         self.playing = False
-        #: The kinds that it has got since it plays.
+        #: The kinds that it has got since it plays, and how many pictures of the format that is sent now.
         self.got: set[int] = set()
+        self.pictures = 0
+
+    @property
+    def knows_the_relation(self) -> bool:
+        """Whether it can tell how sound and picture belong together: both, and how long a picture is shown."""
+        return self.got == {VIDEO, AUDIO} and self.pictures > 1
 
     def begin(self) -> None:
         origin = self._origin
@@ -255,6 +261,7 @@ class Origin(Host):
 
     def _flow(self) -> None:
         """Give all players what the encoder has made."""
+        before = self.encoder.pictures
         data = self.encoder.produce(self._loop.time())
         if not (self.published and data):
             return
@@ -264,6 +271,7 @@ class Origin(Host):
         self.encoder.arrive()
         for viewer in list(self.viewers):
             viewer.got |= self.encoder.kinds
+            viewer.pictures += self.encoder.pictures - before
             viewer.sock.arrive(data)
             if viewer.sock.unread > _PLAYER_QUEUE:
                 viewer.close(errno.ECONNRESET)
@@ -273,7 +281,7 @@ class Origin(Host):
     def jump(self, ms: int, kinds: tuple[int, ...]) -> None:
         """Move the clock of these kinds; one alone only if all players know how the two belong together."""
         self._flow()
-        if len(kinds) == 2 or all(viewer.got == {VIDEO, AUDIO} for viewer in self.viewers):
+        if len(kinds) == 2 or all(viewer.knows_the_relation for viewer in self.viewers):
             self.encoder.move(ms, kinds)
 
     def realign(self) -> None:
@@ -292,6 +300,7 @@ class Origin(Host):
         self.encoder.follow(before)
         if self.published:
             for viewer in self.viewers:
+                viewer.pictures = 0
                 viewer.sock.arrive(self.encoder.headers())  # also in a stall: a server loses media, but no header
 
     def republish(self) -> None:
