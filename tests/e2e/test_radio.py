@@ -118,7 +118,8 @@ def test_radio_is_heard_without_a_hole(
     assert heard.errors == []
     assert heard.sound_gap <= 5
     assert len(heard.beeps) >= 5
-    assert all(abs(later - sooner - 1) < 0.03 for sooner, later in pairwise(heard.beeps)), heard.beeps
+    # A listener may come in the middle of the first.
+    assert all(abs(later - sooner - 1) < 0.03 for sooner, later in pairwise(heard.beeps[1:])), heard.beeps
     assert station.asked[-1]
     assert {message.payload[0] >> 4 for message in connection.media(AUDIO)} == {codec}
 
