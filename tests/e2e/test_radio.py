@@ -112,8 +112,10 @@ def test_radio_is_heard_without_a_hole(
     sink.until(lambda: sink.connections and len(sink.connections[0].media(AUDIO)) >= SOUNDS)
     until(lambda: well(cloud, task_id), what="Describe says that it delivers")
     [connection] = sink.connections
+    # The station's own end may have come by now.
+    messages = connection.media(AUDIO)[:SOUNDS]
     record = tmp_path / "radio.flv"
-    record.write_bytes(b"FLV\x01\x04\x00\x00\x00\x09\x00\x00\x00\x00" + b"".join(map(tag, connection.messages)))
+    record.write_bytes(b"FLV\x01\x04\x00\x00\x00\x09\x00\x00\x00\x00" + b"".join(map(tag, messages)))
     heard = measure(record)
     assert heard.errors == []
     assert heard.sound_gap <= 5
@@ -121,7 +123,7 @@ def test_radio_is_heard_without_a_hole(
     # A listener may come in the middle of the first.
     assert all(abs(later - sooner - 1) < 0.03 for sooner, later in pairwise(heard.beeps[1:])), heard.beeps
     assert station.asked[-1]
-    assert {message.payload[0] >> 4 for message in connection.media(AUDIO)} == {codec}
+    assert {message.payload[0] >> 4 for message in messages} == {codec}
 
 
 @pytest.mark.parametrize(
