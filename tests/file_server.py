@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from tests.patience import settled
+
 
 class Fault(NamedTuple):
     """What is wrong with how one file is served."""
@@ -41,6 +43,7 @@ class FileServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await settled()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

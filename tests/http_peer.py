@@ -5,6 +5,7 @@ import socket
 from typing import NamedTuple, Self
 
 from tests.http_login import DigestGuard
+from tests.patience import settled
 
 #: Where `Server` is, and where nobody may go. Linux has all of 127.0.0.0/8.
 HERE, FORBIDDEN = "127.0.0.2", "127.0.0.1"
@@ -66,6 +67,7 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self._close()
+        await settled()
 
     def _close(self) -> None:
         for server in self._servers:

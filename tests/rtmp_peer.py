@@ -16,7 +16,7 @@ from pathlib import Path
 from struct import pack
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, hung_up, settled
 from tests.rtmp_login import Guard
 from tests.rtmp_wire import AUDIO, COMMAND, DATA, VIDEO, Message, Parser, Writer, amf, flv_tags, read_amf
 
@@ -125,11 +125,15 @@ class Peer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await settled()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        for connection in self.connections:
+            connection.writer.transport.abort()
         await self._server.wait_closed()
+        await settled()
 
     async def until(self, condition: Callable[[], T], timeout: float = PATIENCE) -> T:
         """Wait until something is true of what was recorded, and return it; asked after each arrival."""
@@ -357,7 +361,8 @@ class PeerThread(Generic[P]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.peer.__aexit__(), self._loop).result(PATIENCE)
+        for leave in (self.peer.__aexit__(), hung_up()):
+            asyncio.run_coroutine_threadsafe(leave, self._loop).result(PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE)
         self._loop.close()

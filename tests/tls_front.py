@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from penstock.api.certificate import own_files
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, hung_up, settled
 
 
 class TlsFront:
@@ -43,10 +43,12 @@ class TlsFront:
 
     async def _stop(self) -> None:
         self._server.close()
+        await settled()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await hung_up()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind, to_behind = await asyncio.open_connection(*self._behind)
