@@ -52,9 +52,14 @@ def holding(store: SqlStore, work: Callable[[SqlTx], object]) -> Iterator[None]:
 def break_connections(place: Place) -> None:
     """As a server does that stops."""
     assert place.server
-    mine = f"FROM pg_stat_activity WHERE datname = '{place.name}'"
-    place.server.execute(f"SELECT pg_terminate_backend(pid) {mine}")
-    while place.server.execute(f"SELECT pid {mine}"):
+    place.server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{place.name}'")
+    await_disconnected(place)
+
+
+def await_disconnected(place: Place) -> None:
+    """Wait until the server has noticed that nobody uses the database any more."""
+    assert place.server
+    while place.server.execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{place.name}'"):
         time.sleep(0.01)
 
 
@@ -233,6 +238,7 @@ class TestAlone:
         second.open(KEY, migrate=False).close()  # a command harms nobody
         working.close()
         again.close()
+        await_disconnected(first)
         second.open(KEY, inline=False).close()
 
     async def test_server_that_lost_its_connections_to_another_server_gets_no_new_ones(self, place: Place) -> None:
@@ -244,6 +250,7 @@ class TestAlone:
         with pytest.raises(StoreError, match="Another server"):
             await first.read(lambda tx: tx.accounts())
         second.close()
+        await_disconnected(place)
         assert len(await first.read(lambda tx: tx.accounts())) == 1
         first.close()
 
