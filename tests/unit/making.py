@@ -8,7 +8,7 @@ from penstock.store.sql import SqlStore, open_store
 from penstock.store.tx import SqlTx
 from penstock.tasks.families import pull
 from penstock.tasks.families.pull import PullSpec
-from penstock.tasks.model import NodeStatus, Observed, State, Task
+from penstock.tasks.model import Desired, NodeStatus, Observed, State, Task
 
 T = TypeVar("T")
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 NOW = 1_769_853_600_000
 HOUR = 3_600_000
 DAY = 24 * HOUR
+#: What names a destination by its parts, and a live backup, in a spec.
+PARTS = {"to_url": "", "domain_name": "push.example", "app_name": "live", "stream_name": "a"}
+LIVE_BACKUP = {"backup_source_type": "PullLivePushLive", "backup_source_url": "rtmp://b.example/live/b?token=s3cret"}
 
 
 def open_new(data: Path) -> SqlStore:
@@ -33,6 +36,32 @@ def make_spec(**fields: Any) -> PullSpec:
         "end_time": "2026-01-31T12:00:00Z",
     }
     return PullSpec(**values | fields)
+
+
+def make_task(**fields: Any) -> Task:
+    """A row that a worker runs, but for what is given."""
+    values: dict[str, Any] = {
+        "key": 1,
+        "account_id": 1,
+        "family": "pull",
+        "id": "10001",
+        "spec": pull.encode(make_spec()),
+        "desired": Desired.ENABLE,
+        "state": State.ACTIVE,
+        "state_at": NOW,
+        "revision": 1,
+        "start_at": NOW - HOUR,
+        "end_at": NOW + HOUR,
+        "region": "",
+        "created_at": NOW - HOUR,
+        "created_by": "",
+        "updated_at": NOW - HOUR,
+        "updated_by": "",
+        "owner": "w-1",
+        "epoch": 3,
+        "observed": None,
+    }
+    return Task(**values | fields)
 
 
 def add_account(store: SqlStore, name: str = "demo", task_limit: int = 1000) -> int:

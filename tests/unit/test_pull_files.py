@@ -10,8 +10,7 @@ from penstock.media.plan import Playlist, Position
 from penstock.tasks.families import pull, pull_rules
 from penstock.tasks.families.pull import PullChange, PullSpec
 from penstock.tasks.model import Observed, Playback, State
-from tests.unit.making import DAY, HOUR, NOW, make_spec, observe
-from tests.unit.test_pull_family import make_task
+from tests.unit.making import DAY, HOUR, NOW, make_spec, make_task, observe
 
 FILES = tuple(f"https://media.example/{name}.mp4?key=s3cret{name}" for name in "abc")
 
