@@ -209,6 +209,7 @@ def test_a_channel_goes_on_where_it_was_when_its_worker_dies(
     until(lambda: running.recent[2] == 1)
     server.until_replaced(server.kill("api"))
     rounds = until(lambda: running.recent[2])
+    running.until_on("e.mp4")  # so the store knows of the round, too: a worker tells it of its place every 2 s
     server.kill_owner(server.task(running.id))
     assert running.recent[2] >= rounds
     second = publishing(sink, 2)
