@@ -25,6 +25,11 @@ _FOLLOWS = MAX_STEP_FORWARD + _APART
 _WRAP = 1 << 32
 
 
+def clock_step(last: int, timestamp: int) -> int:
+    """Return how far a 32-bit clock has gone, forward or back, by serial arithmetic."""
+    return (timestamp - last + 0x80000000) % _WRAP - 0x80000000
+
+
 def other_kind(type_: int) -> int:
     """Return the message type of sound for that of pictures, and the reverse."""
     return AUDIO if type_ == VIDEO else VIDEO

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from penstock.media.clocks import clock_step
 from penstock.media.packet import AUDIO, VIDEO, Kind, codec_name
 
 _BITRATE_WINDOW = 2.0
@@ -89,7 +90,7 @@ class Meter:
     def advance(self, timestamp: int, type_: int = VIDEO) -> bool:
         """Follow the clock of one kind to `timestamp`; say whether it moved on."""
         last = self._clocks.get(type_)
-        step = 0 if last is None else _step(last, timestamp)
+        step = 0 if last is None else clock_step(last, timestamp)
         if last is not None and -_MAX_STEP <= step <= 0:
             return False
         self._clocks[type_] = timestamp
@@ -110,8 +111,3 @@ class Meter:
             return 0
         (t0, b0), (t1, b1) = self._samples[0], self._samples[-1]
         return round((b1 - b0) * 8 / (t1 - t0)) if t1 > t0 else 0
-
-
-def _step(last: int, timestamp: int) -> int:
-    """Return how far a 32-bit clock has gone, forward or back."""
-    return (timestamp - last + 0x80000000) % 0x100000000 - 0x80000000

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from struct import Struct
 
+from penstock.media.clocks import clock_step
 from penstock.media.feed import Feed
 from penstock.media.packet import AUDIO, VIDEO
 from penstock.media.pump import Pump, Wake
@@ -41,7 +42,7 @@ class ReadRate:
         """Whether media of this time is due; then it counts as handed on."""
         if self._last is None:
             self._last, self._begun = time, (BURST, now)
-        step = (time - self._last + 0x80000000) % 0x100000000 - 0x80000000
+        step = clock_step(self._last, time)
         position = self._position + (step if abs(step) <= MAX_STEP else 0)
         early = position - self._limit(now)
         if early > 0:

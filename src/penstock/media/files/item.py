@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from penstock.errors import AddressRefused, MediaError
+from penstock.media.clocks import clock_step
 from penstock.media.files.order import Place
 from penstock.media.files.source import COPY, Conversion, Facts, FileEnded, Unfit
 from penstock.media.packet import VIDEO, Kind, composition_time, kind_of
@@ -248,7 +249,7 @@ class Item:
         kind = kind_of(type_, payload)
         if self._first is None and kind in MEDIA:
             self._begin(timestamp)
-        time = 0 if self._first is None else _signed(timestamp - self._first)
+        time = 0 if self._first is None else clock_step(self._first, timestamp)
         message = Message(type_, time, payload, kind)
         self._add(message)
         if self._kept is not None:
@@ -264,7 +265,7 @@ class Item:
         self._first = first
         wanted = self.place.offset_ms
         if wanted and self.facts is not None:
-            found = _signed(first - self.facts.start_ms)
+            found = clock_step(self.facts.start_ms, first)
             self.offset_ms = found if 0 <= found <= wanted + EARLY else wanted
 
     def _add(self, message: Message) -> None:
@@ -314,8 +315,3 @@ class Item:
     def _span(self) -> int:
         """Media time that waits, in ms."""
         return max(0, self._last - self.taken)
-
-
-def _signed(difference: int) -> int:
-    """A difference of 32-bit clocks, in ms."""
-    return (difference + (1 << 31)) % _WRAP - (1 << 31)
