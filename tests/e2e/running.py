@@ -135,7 +135,7 @@ class PenstockServer:
         tied = ["setpriv", "--pdeathsig", "KILL", "--"]  # killed with the tests, however they end
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*tied, *self._prefix, *serve, "--workers", str(self.workers), *self._arguments],
+                [*tied, *serve, "--workers", str(self.workers), *self._arguments],
                 env=self._env,
                 stderr=log,
                 start_new_session=True,

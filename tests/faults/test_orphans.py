@@ -105,3 +105,12 @@ def test_what_a_killed_worker_leaves_is_ended(server: PenstockServer, program: P
     kill_worker(server)
     until_gone(left)
     until(lambda: not set(left) & set(server.all_pids), what="they are reaped")
+
+
+def test_what_a_script_had_started_before_it_became_the_server_lives_on(penstock_server: ServerFactory) -> None:
+    """As in a container whose entry point starts something beside Penstock."""
+    server = penstock_server(workers=1, prefix=["sh", "-c", 'sleep 3600 & exec "$0" "$@"'])
+    [neighbour] = [pid for pid in server.all_pids if command(pid).startswith(b"sleep")]
+    server.until_replaced(server.kill("worker"))
+    assert is_running(neighbour)
+    os.kill(neighbour, signal.SIGKILL)

@@ -19,15 +19,17 @@ _PR_SET_CHILD_SUBREAPER = 36
 def end_orphans(own: Callable[[], Collection[int]]) -> None:
     """From now on, end each process that becomes a child of this one and is not among its `own`.
 
+    Children that are there already are not ours: a script may have started them before it became this program.
     Called in the main thread, with the event loop running: the kernel tells of every death by SIGCHLD.
     """
+    inherited = frozenset(_children())
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: _sweep(own()))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: _sweep(inherited.union(own())))
 
 
-def _sweep(own: Collection[int]) -> None:
+def _sweep(spared: Collection[int]) -> None:
     for pid in _children():
-        if pid in own:
+        if pid in spared:
             continue
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
