@@ -53,14 +53,14 @@ def test_a_file_is_played_from_its_beginning_to_its_end_while_the_source_is_gone
 
         connection = publishing(sink, frames=100)
         source.call(source.peer.end)
-        until(lambda: on_air() == url, within=60)
-        until(lambda: " source: " in cloud.describe(task_id).ErrorInfo, within=60)
-        until(lambda: cloud.run_status(task_id) == "active", within=60)
+        until(lambda: on_air() == url)
+        until(lambda: " source: " in cloud.describe(task_id).ErrorInfo)
+        until(lambda: cloud.run_status(task_id) == "active")
         source.call(source.peer.resume)
-        until(lambda: on_air() == source.url, within=60)
-        until(lambda: not cloud.describe(task_id).ErrorInfo, within=60)
+        until(lambda: on_air() == source.url)
+        until(lambda: not cloud.describe(task_id).ErrorInfo)
         frames = len(connection.frames)
-        sink.until(lambda: len(connection.frames) > frames + 50, timeout=60)
+        sink.until(lambda: len(connection.frames) > frames + 50)
         told = [event["name"] for event in server.task(task_id)["events"]]
         cloud.delete(task_id)
 

@@ -16,7 +16,7 @@ from tests.avmeter import measure
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import until
 from tests.e2e.test_http_sources import server
-from tests.e2e.test_relay import tag, well
+from tests.e2e.test_relay import flv_of, well
 from tests.media import clip, ffmpeg_exe
 from tests.rtmp_peer import SinkThread
 from tests.rtmp_wire import AUDIO
@@ -115,7 +115,7 @@ def test_radio_is_heard_without_a_hole(
     # The station's own end may have come by now.
     messages = connection.media(AUDIO)[:SOUNDS]
     record = tmp_path / "radio.flv"
-    record.write_bytes(b"FLV\x01\x04\x00\x00\x00\x09\x00\x00\x00\x00" + b"".join(map(tag, messages)))
+    record.write_bytes(flv_of(messages))
     heard = measure(record)
     assert heard.errors == []
     assert heard.sound_gap <= 5

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.running import leave
 from tests.media import clip, counters
 from tests.rtmp_peer import Arrival, Connection, OriginThread, SinkThread
-from tests.rtmp_wire import DATA
+from tests.rtmp_wire import DATA, Message, flv_file
 
 FRAME = 40
 
@@ -51,7 +51,7 @@ def assert_paced(frames: Sequence[Arrival]) -> None:
 
 def decoded(connection: Connection, path: Path) -> list[int]:
     """The frame counters of the pictures that a destination got."""
-    path.write_bytes(b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00" + b"".join(map(tag, connection.messages)))
+    path.write_bytes(flv_of(connection.messages))
     shown = counters(path)
     assert None not in shown
     # What has arrived may end in the middle of a group: the last P-frame is there, its B-frames are not.
@@ -63,13 +63,9 @@ def assert_complete(numbers: Sequence[int], clip_frames: int = 500) -> None:
     assert numbers == [(numbers[0] + at) % clip_frames for at in range(len(numbers))]
 
 
-def tag(message: Arrival) -> bytes:
-    """An FLV tag; script data is of no use here."""
-    if message.type == DATA:
-        return b""
-    size, time_ = len(message.payload), message.timestamp
-    head = bytes((message.type,)) + size.to_bytes(3, "big") + (time_ & 0xFFFFFF).to_bytes(3, "big")
-    return head + bytes((time_ >> 24, 0, 0, 0)) + message.payload + (size + 11).to_bytes(4, "big")
+def flv_of(messages: Iterable[Arrival]) -> bytes:
+    """What a destination got, as an FLV file; script data is of no use here."""
+    return flv_file(Message(one.type, one.timestamp, one.payload) for one in messages if one.type != DATA)
 
 
 def well(cloud: Cloud, task_id: str) -> bool:

@@ -12,7 +12,7 @@ from tests.avmeter import UNFILLED, measure
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import PenstockServer, ServerFactory, until
 from tests.e2e.nginx import Nginx
-from tests.e2e.test_relay import assert_rising, destination, publishing, tag
+from tests.e2e.test_relay import assert_rising, destination, flv_of, publishing
 from tests.media import clip, counters, ffmpeg_exe
 from tests.parts import debian_ffmpeg
 from tests.patience import PATIENCE
@@ -44,7 +44,7 @@ def is_green(color: tuple[int, int, int]) -> bool:
 
 def written(connection: Connection, path: Path) -> Path:
     """What a destination got, as FLV."""
-    path.write_bytes(b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00" + b"".join(map(tag, list(connection.messages))))
+    path.write_bytes(flv_of(list(connection.messages)))
     return path
 
 
